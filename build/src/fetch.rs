@@ -1,0 +1,446 @@
+//! Gets the bytes of a pin from any origin that yields them.
+//!
+//! A pin is a file name and a SHA-256; where the bytes come from never matters. Every origin is streamed into
+//! a temporary file and checked before one byte reaches the caller, so an origin that is missing, broken or
+//! lying costs only the time until the next one is tried. No registry is named here: projects are found
+//! through pip's configuration, Debian pool files through apt's and crates through cargo's.
+
+mod clients;
+mod http;
+mod simple;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use tempfile::NamedTempFile;
+
+use crate::digest::{Digest, Hasher};
+use crate::error::{Context, Error, Result};
+use crate::index::{Project, ProjectFile};
+use crate::name::PackageName;
+
+/// A place that may have the bytes of a pin.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// A file of a project on the indexes that pip is configured for (the simple repository API, PEP 503 and
+    /// PEP 691).
+    Pypi {
+        /// The project, in any spelling.
+        project: String,
+        /// The file name as the index lists it.
+        file: String,
+    },
+    /// A file of the archives that apt is configured for, or of the base addresses in `ERYX_DEBIAN_MIRROR`.
+    Debian {
+        /// The path below an archive's base address, such as `pool/main/z/zlib/zlib_1.3.1.orig.tar.gz`.
+        path: String,
+    },
+    /// A crate of the registry that cargo is configured for.
+    Crate {
+        /// The crate's name.
+        name: String,
+        /// The crate's exact version.
+        version: String,
+    },
+    /// An `http` or `https` address.
+    Url(String),
+}
+
+/// A file that is known by its digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// The file name, without a directory; used to find it in a mirror and in messages.
+    pub file: String,
+    /// The digest of the bytes.
+    pub sha256: Digest,
+    /// The number of bytes, where it is known.
+    pub size: Option<u64>,
+    /// Where to look, in this order.
+    pub origins: Vec<Origin>,
+}
+
+/// How to fetch.
+#[derive(Clone, Debug, Default)]
+pub struct FetchOptions {
+    /// Make no network request; only the mirror is looked at.
+    pub offline: bool,
+    /// A directory of files by name that is looked at before any origin.
+    pub mirror: Option<PathBuf>,
+    /// Where temporary files go; the system's directory for them when absent.
+    pub scratch: Option<PathBuf>,
+}
+
+/// Fetches pins and asks package indexes; one value serves all threads and remembers what it has asked.
+pub struct Fetcher {
+    options: FetchOptions,
+    agent: ureq::Agent,
+    pip_indexes: OnceLock<Result<Vec<String>>>,
+    debian_archives: OnceLock<Result<Vec<String>>>,
+    projects: Mutex<BTreeMap<PackageName, Option<Arc<Project>>>>,
+    /// Files that were downloaded whole only to read their metadata: the download that follows is free.
+    kept: Mutex<BTreeMap<Digest, Arc<NamedTempFile>>>,
+}
+
+/// Why an attempt failed: the origin's fault, so that the next one is tried, or ours, so that none is.
+enum Failure {
+    Origin(String),
+    Local(Error),
+}
+
+impl Fetcher {
+    /// A fetcher; nothing is asked until something is fetched.
+    #[must_use]
+    pub fn new(options: FetchOptions) -> Self {
+        Self {
+            options,
+            agent: http::agent(),
+            pip_indexes: OnceLock::new(),
+            debian_archives: OnceLock::new(),
+            projects: Mutex::default(),
+            kept: Mutex::default(),
+        }
+    }
+
+    /// Whether network requests are forbidden.
+    #[must_use]
+    pub fn offline(&self) -> bool {
+        self.options.offline
+    }
+
+    /// Writes the bytes of `pin` to `sink`, which receives nothing until their digest and size are checked.
+    ///
+    /// `progress` is told the number of bytes that have arrived and, where known, of all; it starts again from
+    /// zero when another origin is tried.
+    ///
+    /// # Errors
+    /// When no origin has the bytes (the error lists each with its own failure), or on a local failure such as
+    /// a full disk.
+    pub fn download(
+        &self,
+        pin: &Pin,
+        sink: &mut dyn Write,
+        progress: &dyn Fn(u64, Option<u64>),
+    ) -> Result<()> {
+        let kept = lock(&self.kept).get(&pin.sha256).cloned();
+        let mut file = match kept {
+            Some(file) => file.reopen().context(|| "cannot reopen a temporary file".to_owned())?,
+            None => self.obtain(pin, progress)?.into_file(),
+        };
+        let copied = file.seek(SeekFrom::Start(0)).and_then(|_| std::io::copy(&mut file, sink));
+        copied.context(|| format!("cannot write `{}`", pin.file))?;
+        Ok(())
+    }
+
+    /// Downloads `pin` and keeps it until the fetcher is dropped, so that a later download of it is free.
+    pub(crate) fn keep(&self, pin: &Pin) -> Result<File> {
+        let kept = lock(&self.kept).get(&pin.sha256).cloned();
+        let file = match kept {
+            Some(file) => file,
+            None => {
+                let file = Arc::new(self.obtain(pin, &|_, _| ())?.into_temp());
+                lock(&self.kept).insert(pin.sha256, Arc::clone(&file));
+                file
+            }
+        };
+        file.reopen().context(|| "cannot reopen a temporary file".to_owned())
+    }
+
+    /// The files of a project on pip's indexes, or nothing when none of them has it.
+    ///
+    /// # Errors
+    /// Offline, or when an index cannot be asked or answers with something else than a list of files.
+    pub fn project(&self, name: &PackageName) -> Result<Option<Arc<Project>>> {
+        if let Some(known) = lock(&self.projects).get(name) {
+            return Ok(known.clone());
+        }
+        if self.options.offline {
+            return Err(Error::new(format!("cannot look up `{name}` on pip's index: offline"))
+                .hint("run the same command without `--offline` once; what it finds is kept in the lock file"));
+        }
+        let found = self.ask_indexes(name)?.map(Arc::new);
+        lock(&self.projects).insert(name.clone(), found.clone());
+        Ok(found)
+    }
+
+    /// The text at an address.
+    pub(crate) fn text(&self, url: &str) -> Result<String> {
+        if self.options.offline {
+            return Err(Error::new(format!("cannot get `{}`: offline", http::redact(url))));
+        }
+        match http::get_text(&self.agent, url, "*/*") {
+            Ok(page) => Ok(page.text),
+            Err(refusal) => Err(Error::new(format!("cannot get `{}`", http::redact(url)))
+                .detail(refusal.why)
+                .hint(http::NETWORK_HINT)),
+        }
+    }
+
+    fn ask_indexes(&self, name: &PackageName) -> Result<Option<Project>> {
+        let indexes = self.pip_indexes.get_or_init(clients::pip_indexes).clone()?;
+        let mut files: BTreeMap<String, ProjectFile> = BTreeMap::new();
+        let mut found = false;
+        for index in &indexes {
+            let url = format!("{}/{name}/", index.trim_end_matches('/'));
+            match http::get_text(&self.agent, &url, simple::ACCEPT) {
+                Ok(page) => {
+                    found = true;
+                    let listed = simple::parse(name, &page)
+                        .context(|| format!("cannot read the index page `{}`", http::redact(&url)))?;
+                    for file in listed {
+                        // As pip does, indexes are merged; of equal names the first index wins.
+                        files.entry(file.file.clone()).or_insert(file);
+                    }
+                }
+                Err(refusal) if refusal.missing => {}
+                Err(refusal) => {
+                    return Err(Error::new(format!("cannot look up `{name}` on pip's index"))
+                        .detail(format!("`{}`: {}", http::redact(&url), refusal.why))
+                        .hint(http::NETWORK_HINT));
+                }
+            }
+        }
+        Ok(found.then(|| Project { name: name.clone(), files: files.into_values().collect() }))
+    }
+
+    fn obtain(&self, pin: &Pin, progress: &dyn Fn(u64, Option<u64>)) -> Result<Staged> {
+        if pin.file.is_empty() || pin.file.contains(['/', '\\', '\0']) || pin.file.starts_with('.') {
+            return Err(Error::new(format!(
+                "expected a plain file name in a pin but found `{}`",
+                pin.file.escape_debug()
+            )));
+        }
+        let mut failures = Vec::new();
+        if let Some(mirror) = &self.options.mirror {
+            let path = mirror.join(&pin.file);
+            match self.from_path(pin, &path, progress) {
+                Ok(staged) => return Ok(staged),
+                Err(Failure::Local(error)) => return Err(error),
+                Err(Failure::Origin(why)) => failures.push(format!("mirror `{}`: {why}", path.display())),
+            }
+        }
+        if self.options.offline {
+            return Err(Error::new(format!("`{}` is not in the store, and offline forbids fetching it", pin.file))
+                .detail(format!("sha256 {}", pin.sha256))
+                .details(failures)
+                .hint("run `eryx-build fetch` with the network first"));
+        }
+        for origin in &pin.origins {
+            match self.from_origin(pin, origin, progress, &mut failures) {
+                Ok(Some(staged)) => return Ok(staged),
+                Ok(None) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if pin.origins.is_empty() {
+            failures.push("the pin names no origin".to_owned());
+        }
+        Err(Error::new(format!("cannot fetch `{}`", pin.file))
+            .detail(format!("sha256 {}", pin.sha256))
+            .details(failures)
+            .hint(http::NETWORK_HINT)
+            .hint(format!("a copy from elsewhere can be given: `--mirror DIR` with a file `{}`", pin.file)))
+    }
+
+    fn from_origin(
+        &self,
+        pin: &Pin,
+        origin: &Origin,
+        progress: &dyn Fn(u64, Option<u64>),
+        failures: &mut Vec<String>,
+    ) -> Result<Option<Staged>> {
+        let urls = match origin {
+            Origin::Crate { name, version } => {
+                let attempt = match clients::crate_file(name, version) {
+                    Ok(path) => self.from_path(pin, &path, progress),
+                    Err(error) => Err(Failure::Origin(error.to_string())),
+                };
+                return sort_failure(attempt, &format!("crate `{name}` {version}"), failures);
+            }
+            Origin::Url(url) => Ok(vec![url.clone()]),
+            Origin::Debian { path } => self.debian_urls(path),
+            Origin::Pypi { project, file } => self.pypi_urls(project, file),
+        };
+        let urls = match urls {
+            Ok(urls) => urls,
+            Err(error) => {
+                failures.push(error.to_string());
+                return Ok(None);
+            }
+        };
+        for url in urls {
+            let attempt = self.from_url(pin, &url, progress);
+            if let Some(staged) = sort_failure(attempt, &format!("`{}`", http::redact(&url)), failures)? {
+                return Ok(Some(staged));
+            }
+        }
+        Ok(None)
+    }
+
+    fn debian_urls(&self, path: &str) -> Result<Vec<String>> {
+        let bases = self.debian_archives.get_or_init(clients::debian_archives).clone()?;
+        Ok(bases.iter().map(|base| format!("{}/{path}", base.trim_end_matches('/'))).collect())
+    }
+
+    fn pypi_urls(&self, project: &str, file: &str) -> Result<Vec<String>> {
+        let name = PackageName::new(project)?;
+        let found = self.project(&name)?;
+        let found = found.ok_or_else(|| Error::new(format!("pip's index: no project `{name}`")))?;
+        match found.files.iter().find(|listed| listed.file == file) {
+            Some(listed) => Ok(vec![listed.url.clone()]),
+            None => Err(Error::new(format!("pip's index: project `{name}` has no file `{file}`"))),
+        }
+    }
+
+    fn from_path(
+        &self,
+        pin: &Pin,
+        path: &Path,
+        progress: &dyn Fn(u64, Option<u64>),
+    ) -> Result<Staged, Failure> {
+        let mut file = File::open(path).map_err(|error| Failure::Origin(Error::from(error).to_string()))?;
+        let mut staged = self.stage()?;
+        staged.fill(&mut file, pin, progress, pin.size)?;
+        staged.check(pin)?;
+        Ok(staged)
+    }
+
+    fn from_url(&self, pin: &Pin, url: &str, progress: &dyn Fn(u64, Option<u64>)) -> Result<Staged, Failure> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let (why, again) = match self.try_url(pin, url, progress) {
+                Ok(staged) => match staged.check(pin) {
+                    Ok(()) => return Ok(staged),
+                    // Whole but wrong bytes: asking again would only cost time.
+                    Err(failure) => return Err(failure),
+                },
+                Err((Failure::Origin(why), again)) => (why, again),
+                Err((local, _)) => return Err(local),
+            };
+            if !again {
+                return Err(Failure::Origin(why));
+            }
+            if attempt == http::TRIES {
+                return Err(Failure::Origin(format!("{why} ({attempt} tries)")));
+            }
+            std::thread::sleep(http::pause(attempt));
+        }
+    }
+
+    /// One request; the flag of a failure says whether another try may help.
+    fn try_url(
+        &self,
+        pin: &Pin,
+        url: &str,
+        progress: &dyn Fn(u64, Option<u64>),
+    ) -> Result<Staged, (Failure, bool)> {
+        let (mut body, length) = http::open(&self.agent, url)
+            .map_err(|refusal| (Failure::Origin(refusal.why), refusal.transient))?;
+        let mut staged = self.stage().map_err(|failure| (failure, false))?;
+        staged.fill(&mut body, pin, progress, length.or(pin.size)).map_err(|failure| (failure, true))?;
+        match length {
+            Some(length) if staged.length != length => {
+                let why = format!("truncated: {} of {length} bytes arrived", staged.length);
+                Err((Failure::Origin(why), true))
+            }
+            _ => Ok(staged),
+        }
+    }
+
+    fn stage(&self) -> Result<Staged, Failure> {
+        let directory = self.options.scratch.clone().unwrap_or_else(std::env::temp_dir);
+        let file = NamedTempFile::new_in(&directory)
+            .context(|| format!("cannot make a temporary file in `{}`", directory.display()))
+            .map_err(Failure::Local)?;
+        Ok(Staged { file, hasher: Hasher::new(), length: 0, overrun: false })
+    }
+}
+
+/// A temporary file being filled, with the digest of what it holds.
+struct Staged {
+    file: NamedTempFile,
+    hasher: Hasher,
+    length: u64,
+    overrun: bool,
+}
+
+impl Staged {
+    fn fill(
+        &mut self,
+        from: &mut dyn Read,
+        pin: &Pin,
+        progress: &dyn Fn(u64, Option<u64>),
+        expected: Option<u64>,
+    ) -> Result<(), Failure> {
+        let mut buffer = vec![0; 1 << 16];
+        progress(0, expected);
+        loop {
+            let count = match from.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(count) => count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    let error = Error::from(error);
+                    return Err(Failure::Origin(format!("broke off after {} bytes: {error}", self.length)));
+                }
+            };
+            let bytes = buffer.get(..count).unwrap_or_default();
+            self.hasher.update(bytes);
+            self.length += count as u64;
+            if pin.size.is_some_and(|size| self.length > size) {
+                // More than was pinned can only be wrong: do not fill the disk with it.
+                self.overrun = true;
+                return Ok(());
+            }
+            self.file.write_all(bytes).map_err(|error| {
+                Failure::Local(
+                    Error::from(error).context(format!("cannot write `{}`", self.file.path().display())),
+                )
+            })?;
+            progress(self.length, expected);
+        }
+    }
+
+    fn check(&self, pin: &Pin) -> Result<(), Failure> {
+        if let Some(size) = pin.size.filter(|size| self.overrun || *size != self.length) {
+            let more = if self.overrun { "more" } else { &format!("{}", self.length) };
+            return Err(Failure::Origin(format!("wrong size: expected {size} bytes but found {more}")));
+        }
+        let (found, _) = self.hasher.clone().finish();
+        if found != pin.sha256 {
+            return Err(Failure::Origin(format!("wrong bytes: their sha256 is {found}")));
+        }
+        Ok(())
+    }
+
+    fn into_file(self) -> File {
+        self.file.into_file()
+    }
+
+    fn into_temp(self) -> NamedTempFile {
+        self.file
+    }
+}
+
+fn sort_failure(
+    attempt: Result<Staged, Failure>,
+    place: &str,
+    failures: &mut Vec<String>,
+) -> Result<Option<Staged>> {
+    match attempt {
+        Ok(staged) => Ok(Some(staged)),
+        Err(Failure::Local(error)) => Err(error),
+        Err(Failure::Origin(why)) => {
+            failures.push(format!("{place}: {why}"));
+            Ok(None)
+        }
+    }
+}
+
+/// Locks even when another thread panicked: what these mutexes guard is whole between any two calls.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,130 @@
+//! Asks the registries' own clients where they fetch from.
+//!
+//! This is why no registry is named in this program: a user who has set up a mirror for pip, apt or cargo has
+//! set it up for this program too.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::error::{Context, Error, Result};
+
+/// Base addresses of Debian archives, separated by spaces; takes the place of apt's.
+const DEBIAN_VARIABLE: &str = "ERYX_DEBIAN_MIRROR";
+
+/// pip's own parser merges its defaults, its configuration files and its environment variables.
+const ASK_PIP: &str = "\
+from pip._internal.commands import create_command
+options, _ = create_command('download').parser.parse_args([])
+for url in [] if options.no_index else [options.index_url, *options.extra_index_urls]:
+    print(url)
+";
+
+/// The base addresses of the indexes that pip is configured for, the main one first.
+pub(super) fn pip_indexes() -> Result<Vec<String>> {
+    let text = ask("python3", &["-c", ASK_PIP]).map_err(|error| {
+        error.hint("pip says which index to use; `python3 -m pip --version` must work on the build machine")
+    })?;
+    let indexes: Vec<String> = words(&text);
+    if indexes.is_empty() {
+        return Err(Error::new("pip is configured to use no index").hint("unset `PIP_NO_INDEX`"));
+    }
+    Ok(indexes)
+}
+
+/// The base addresses of the Debian archives that apt is configured for.
+pub(super) fn debian_archives() -> Result<Vec<String>> {
+    let hint = format!("`{DEBIAN_VARIABLE}` can name the base addresses of Debian archives instead");
+    if let Ok(list) = std::env::var(DEBIAN_VARIABLE) {
+        let archives = words(&list);
+        if !archives.is_empty() {
+            return Ok(archives);
+        }
+    }
+    let text = ask("apt-get", &["indextargets", "--format", "$(REPO_URI)"]);
+    let archives = words(&text.map_err(|error| error.hint(hint.clone()))?);
+    if archives.is_empty() {
+        return Err(Error::new("apt is configured for no archive").hint(hint));
+    }
+    Ok(archives)
+}
+
+/// The path of a crate in cargo's own cache, into which cargo downloads it if need be.
+pub(super) fn crate_file(name: &str, version: &str) -> Result<PathBuf> {
+    let plain = |text: &str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.+".contains(&byte);
+        !text.is_empty() && !text.starts_with(['-', '.']) && text.bytes().all(allowed)
+    };
+    if !plain(name) || !plain(version) {
+        return Err(Error::new(format!("expected a crate's name and version but found `{name}` `{version}`")));
+    }
+    let file = format!("{name}-{version}.crate");
+    if let Some(path) = find_crate(&file)? {
+        return Ok(path);
+    }
+    // The one command of cargo that downloads a single crate and nothing that it depends on.
+    ask("cargo", &["info", "--quiet", "--color", "never", &format!("{name}@{version}")])?;
+    find_crate(&file)?.ok_or_else(|| Error::new(format!("cargo did not put `{file}` into its cache")))
+}
+
+fn find_crate(file: &str) -> Result<Option<PathBuf>> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
+    let home = home.ok_or_else(|| Error::new("neither `CARGO_HOME` nor `HOME` is set"))?;
+    let cache = home.join("registry/cache");
+    let registries = match std::fs::read_dir(&cache) {
+        Ok(registries) => registries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::from(error).context(format!("cannot read `{}`", cache.display()))),
+    };
+    let paths = registries.flatten().map(|registry| registry.path().join(file));
+    Ok(paths.into_iter().find(|path| path.is_file()))
+}
+
+fn ask(program: &str, arguments: &[&str]) -> Result<String> {
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .context(|| format!("cannot run `{program}`"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let tail: Vec<&str> = said.lines().rev().take(3).collect();
+        return Err(Error::new(format!("`{program}` failed ({})", output.status))
+            .details(tail.into_iter().rev().map(str::trim)));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The words of a text, each once, in order.
+fn words(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for word in text.split_whitespace() {
+        if !words.iter().any(|known| known == word) {
+            words.push(word.to_owned());
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_unique_and_in_order() {
+        assert_eq!(words("b a\nb\n"), ["b", "a"]);
+    }
+
+    #[test]
+    fn a_failing_client_is_quoted() {
+        let error = ask("sh", &["-c", "echo one >&2; exit 3"]).unwrap_err();
+        assert_eq!(error.to_string(), "`sh` failed (exit status: 3)\n  one");
+    }
+
+    #[test]
+    fn crates_cannot_escape_the_cache() {
+        for (name, version) in [("../x", "1"), ("--x", "1"), ("x", "1/2"), ("", "1")] {
+            assert!(crate_file(name, version).unwrap_err().to_string().starts_with("expected a crate's name"));
+        }
+    }
+}

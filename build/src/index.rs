@@ -1,0 +1,127 @@
+//! What package indexes say about projects.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use crate::digest::Digest;
+use crate::error::{Context, Error, Result};
+use crate::fetch::{Fetcher, Origin, Pin};
+use crate::name::PackageName;
+
+/// The longest core metadata that is read, in bytes.
+const METADATA_LIMIT: u64 = 4 << 20;
+
+/// A project and all its files, of all versions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Project {
+    /// The project's name.
+    pub name: PackageName,
+    /// Wheels, source distributions and whatever else the index lists, each file name once.
+    pub files: Vec<ProjectFile>,
+}
+
+/// A file of a project, as an index lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProjectFile {
+    /// The project that it belongs to.
+    pub project: PackageName,
+    /// The file name.
+    pub file: String,
+    /// Its absolute address.
+    pub url: String,
+    /// Its digest, where the index has one.
+    pub sha256: Option<Digest>,
+    /// Its length in bytes, where the index says it.
+    pub size: Option<u64>,
+    /// The version specifiers that the running Python must match (`Requires-Python`).
+    pub requires_python: Option<String>,
+    /// Whether the file was withdrawn (PEP 592).
+    pub yanked: bool,
+    /// Whether the index serves the metadata by itself, at the address with `.metadata` added (PEP 658).
+    pub has_metadata: bool,
+    /// The digest of that metadata.
+    pub metadata_sha256: Option<Digest>,
+}
+
+impl ProjectFile {
+    /// The pin of this file; nothing when the index gives no digest.
+    #[must_use]
+    pub fn pin(&self) -> Option<Pin> {
+        Some(Pin {
+            file: self.file.clone(),
+            sha256: self.sha256?,
+            size: self.size,
+            origins: vec![Origin::Pypi { project: self.project.to_string(), file: self.file.clone() }],
+        })
+    }
+}
+
+/// Something that knows projects.
+pub trait Index {
+    /// The files of a project, or nothing when there is no such project.
+    ///
+    /// # Errors
+    /// When that cannot be found out, for instance offline.
+    fn project(&self, name: &PackageName) -> Result<Option<Arc<Project>>>;
+
+    /// The core metadata of a wheel (the text of its `METADATA`).
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    fn metadata(&self, file: &ProjectFile) -> Result<String>;
+}
+
+/// The indexes that pip is configured for.
+pub struct PipIndex<'a> {
+    fetcher: &'a Fetcher,
+}
+
+impl<'a> PipIndex<'a> {
+    /// An index that asks through `fetcher`, which remembers the answers.
+    #[must_use]
+    pub fn new(fetcher: &'a Fetcher) -> Self {
+        Self { fetcher }
+    }
+}
+
+impl Index for PipIndex<'_> {
+    fn project(&self, name: &PackageName) -> Result<Option<Arc<Project>>> {
+        self.fetcher.project(name)
+    }
+
+    fn metadata(&self, file: &ProjectFile) -> Result<String> {
+        if file.has_metadata
+            && let Ok(text) = self.fetcher.text(&format!("{}.metadata", file.url))
+            && file.metadata_sha256.is_none_or(|digest| digest == Digest::of(text.as_bytes()))
+        {
+            return Ok(text);
+        }
+        let pin = file.pin().ok_or_else(|| {
+            Error::new(format!("the index gives no sha256 for `{}`", file.file))
+                .hint("only files with a sha256 are used")
+        })?;
+        read_metadata(self.fetcher.keep(&pin)?)
+            .context(|| format!("cannot read the metadata of `{}`", file.file))
+    }
+}
+
+/// Reads the core metadata out of a wheel.
+///
+/// # Errors
+/// When the file is not a wheel, or its metadata is missing, longer than 4 MiB or not UTF-8.
+pub fn read_metadata(wheel: std::fs::File) -> Result<String> {
+    let bad = |error: zip::result::ZipError| Error::new(format!("not a wheel: {error}"));
+    let mut archive = zip::ZipArchive::new(wheel).map_err(bad)?;
+    let is_metadata = |name: &&str| {
+        let directory = name.strip_suffix("/METADATA");
+        directory.is_some_and(|directory| directory.ends_with(".dist-info") && !directory.contains('/'))
+    };
+    let name = archive.file_names().find(is_metadata).map(str::to_owned);
+    let name = name.ok_or_else(|| Error::new("not a wheel: it has no `*.dist-info/METADATA`"))?;
+    let mut text = String::new();
+    let read = archive.by_name(&name).map_err(bad)?.take(METADATA_LIMIT + 1).read_to_string(&mut text);
+    if read.context(|| format!("cannot read `{name}`"))? as u64 > METADATA_LIMIT {
+        return Err(Error::new(format!("`{name}` is longer than {METADATA_LIMIT} bytes")));
+    }
+    Ok(text)
+}

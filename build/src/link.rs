@@ -1,0 +1,171 @@
+//! Links shared libraries into one component with wit-component's linker.
+//!
+//! The linker resolves a symbol that two libraries export to the first of them without a word, panics
+//! when their types differ, and stubs what is weak. So the symbols are checked here before it is called,
+//! and all problems are told together.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use wit_component::{Linker, StringEncoding};
+use wit_dylib::DylibOpts;
+use wit_parser::Resolve;
+
+use crate::error::{Error, Result};
+use crate::wasm::{SymbolType, Symbols};
+
+/// The guest's stack in bytes. CPython needs more than the linker's default of 1 MiB; an embedder's
+/// `max_wasm_stack` must be larger than what the guest can use of it.
+pub const STACK_SIZE: u32 = 8 << 20;
+
+/// The library name under which the bindings expect the interpreter.
+pub const RUNTIME: &str = "liberyx_runtime.so";
+
+/// How a library takes part in the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Its exports are visible to all libraries.
+    Shared,
+    /// Opened by name with `dlopen`; exports `PyInit_*` and nothing else.
+    Extension,
+}
+
+/// A shared library that goes into the component.
+#[derive(Debug, Clone)]
+pub struct Library {
+    /// A plain name for shared libraries; for extension modules the very path that CPython passes to `dlopen`.
+    pub name: String,
+    /// The module's bytes, with a `dylink.0` section.
+    pub module: Vec<u8>,
+    /// How it takes part in the link.
+    pub role: Role,
+}
+
+/// Links libraries, in order of symbol priority, and bindings for the world of a WIT text into one component.
+///
+/// # Errors
+/// All symbols that are unresolved, exported twice or used with two types, at once; a library without a
+/// `dylink.0` section; a WIT text that does not parse.
+pub fn link(libraries: &[Library], wit: &str, world: &str) -> Result<Vec<u8>> {
+    let bindings = bindings(wit, world)?;
+    check_symbols(libraries, &bindings)?;
+    let mut linker = Linker::default();
+    linker.stack_size(STACK_SIZE).use_built_in_libdl(true);
+    for library in libraries {
+        linker.library(&library.name, &library.module, library.role == Role::Extension).map_err(told)?;
+    }
+    linker.library("bindings.so", &bindings, false).map_err(told)?;
+    linker
+        .encoder()
+        .validate(true)
+        .adapter(
+            wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
+            wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+        )
+        .map_err(told)?;
+    linker.encode().map_err(told)
+}
+
+/// The bindings of a world as a shared library that calls into [`RUNTIME`].
+fn bindings(wit: &str, world: &str) -> Result<Vec<u8>> {
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("world.wit", wit).map_err(told)?;
+    let world = resolve.select_world(&[package], Some(world)).map_err(told)?;
+    let mut options = DylibOpts { interpreter: Some(RUNTIME.to_owned()), ..DylibOpts::default() };
+    let mut module = wit_dylib::create(&resolve, world, Some(&mut options)).map_err(told)?;
+    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).map_err(told)?;
+    Ok(module)
+}
+
+fn told(error: anyhow::Error) -> Error {
+    let mut causes = error.chain().map(ToString::to_string);
+    let message = causes.next().unwrap_or_default();
+    Error::new(format!("cannot link: {message}")).details(causes)
+}
+
+/// Symbols that the linker's built-in libdl exports.
+const LIBDL: &[&str] = &["dlopen", "dlsym", "dlclose", "dlerror", "__wasm_set_libraries"];
+
+/// Exports that every library has and that are no symbols.
+const PER_LIBRARY: &[&str] = &["__wasm_call_ctors", "__wasm_apply_data_relocs", "_initialize", "_start"];
+
+fn check_symbols(libraries: &[Library], bindings: &[u8]) -> Result<()> {
+    let mut tables = Vec::new();
+    let mut problems = Vec::new();
+    for library in libraries {
+        let symbols = Symbols::read(&library.module).map_err(|error| error.context(format!("`{}`", library.name)))?;
+        if !symbols.dylink {
+            problems.push(format!("`{}` is no shared library: it has no `dylink.0` section", library.name));
+        }
+        tables.push((library.name.as_str(), library.role, symbols));
+    }
+    tables.push(("bindings.so", Role::Shared, Symbols::read(bindings)?));
+
+    let mut exporters: BTreeMap<&str, Vec<(&str, &SymbolType)>> = BTreeMap::new();
+    for (library, role, symbols) in &tables {
+        for (name, ty) in &symbols.exports {
+            if PER_LIBRARY.contains(&name.as_str()) {
+                continue;
+            }
+            if *role == Role::Shared {
+                exporters.entry(name).or_default().push((library, ty));
+            } else if !name.starts_with("PyInit_") {
+                problems.push(format!(
+                    "extension module `{library}` exports `{name}`; expected `PyInit_*` and nothing else"
+                ));
+            }
+        }
+    }
+    for (name, owners) in &exporters {
+        if owners.len() > 1 && !bindings_may_repeat(name) {
+            let mut line = format!("`{name}` is exported by");
+            for (position, (library, ty)) in owners.iter().enumerate() {
+                let _ = write!(line, "{} `{library}` ({ty})", if position == 0 { "" } else { " and" });
+            }
+            problems.push(line);
+        }
+    }
+    for (library, _, symbols) in &tables {
+        let names: Vec<&str> = tables.iter().map(|(name, ..)| *name).collect();
+        for needed in &symbols.needed {
+            if !names.contains(&needed.as_str()) && needed != "libdl.so" {
+                problems.push(format!("`{library}` needs library `{needed}`, which is not part of the link"));
+            }
+        }
+        for import in &symbols.imports {
+            let owner = exporters.get(import.name.as_str()).and_then(|owners| owners.first());
+            match owner {
+                None if import.weak || LIBDL.contains(&import.name.as_str()) => {}
+                None => problems.push(format!("`{library}` needs `{}` ({})", import.name, import.ty)),
+                Some((from, ty)) if clash(ty, &import.ty) => problems.push(format!(
+                    "`{library}` needs `{}` as {} but `{from}` exports it as {ty}",
+                    import.name, import.ty
+                )),
+                Some(_) => {}
+            }
+        }
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    problems.sort();
+    problems.dedup();
+    let count = problems.len();
+    Err(Error::new(format!("cannot link: {count} symbol problem{}", if count == 1 { "" } else { "s" }))
+        .details(problems)
+        .hint("a missing function usually means a missing `requires.host` library or a feature to switch off"))
+}
+
+/// The bindings export each world function under its own name, and so does nothing else; what both they
+/// and the runtime may export is the canonical ABI's allocator.
+fn bindings_may_repeat(name: &str) -> bool {
+    name == "cabi_realloc"
+}
+
+fn clash(exported: &SymbolType, imported: &SymbolType) -> bool {
+    match (exported, imported) {
+        (SymbolType::Function(one), SymbolType::Function(other)) => one != other,
+        (SymbolType::Function(_), SymbolType::TableEntry) | (SymbolType::TableEntry, SymbolType::Function(_)) => false,
+        (one, other) => one != other,
+    }
+}

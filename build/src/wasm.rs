@@ -1,0 +1,207 @@
+//! Reads what the link needs to know of a shared library: its `dylink.0` section, imports and exports.
+//!
+//! Conventions: WebAssembly tool-conventions, `DynamicLinking.md`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use wasmparser::{
+    Dylink0Subsection, ExternalKind, FuncType, KnownCustom, Parser, Payload, SymbolFlags, TypeRef,
+};
+
+use crate::error::{Error, Result};
+
+/// The type of a symbol that crosses libraries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SymbolType {
+    /// A function, with its core signature.
+    Function(FuncType),
+    /// An address in memory, exported as a global relative to `__memory_base`.
+    Data,
+    /// An exception tag.
+    Tag,
+    /// A function that is imported only for its place in the table; its signature is not known.
+    TableEntry,
+}
+
+impl fmt::Display for SymbolType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Function(signature) => write!(f, "function {signature}"),
+            Self::Data => f.write_str("data"),
+            Self::Tag => f.write_str("tag"),
+            Self::TableEntry => f.write_str("function"),
+        }
+    }
+}
+
+/// What a shared library wants from the others.
+#[derive(Debug, Clone)]
+pub struct Import {
+    /// The symbol's name.
+    pub name: String,
+    /// What it is expected to be.
+    pub ty: SymbolType,
+    /// A weak symbol may stay unresolved.
+    pub weak: bool,
+}
+
+/// The symbols of a shared library.
+#[derive(Debug, Default)]
+pub struct Symbols {
+    /// Names of the libraries it was linked against (`dylink.0`, NEEDED).
+    pub needed: Vec<String>,
+    /// What it imports from other libraries.
+    pub imports: Vec<Import>,
+    /// What it imports from the embedder, as (module, name).
+    pub foreign: Vec<(String, String)>,
+    /// What it exports.
+    pub exports: BTreeMap<String, SymbolType>,
+    /// Whether it carries a `dylink.0` section: without one it is no shared library.
+    pub dylink: bool,
+}
+
+/// Names in module `env` that the linker itself provides.
+const FROM_LINKER: &[&str] = &[
+    "memory",
+    "__indirect_function_table",
+    "__stack_pointer",
+    "__memory_base",
+    "__table_base",
+    "__heap_base",
+    "__heap_end",
+    "__stack_high",
+    "__stack_low",
+];
+
+impl Symbols {
+    /// Reads the symbols of a shared library.
+    ///
+    /// # Errors
+    /// When the bytes are no valid core module.
+    pub fn read(module: &[u8]) -> Result<Self> {
+        let mut symbols = Self::default();
+        let mut reader = Reader::default();
+        for payload in Parser::new(0).parse_all(module) {
+            reader.payload(&mut symbols, payload.map_err(malformed)?).map_err(malformed)?;
+        }
+        reader.finish(&mut symbols);
+        Ok(symbols)
+    }
+}
+
+fn malformed(error: impl fmt::Display) -> Error {
+    Error::new(format!("malformed WebAssembly module: {error}"))
+}
+
+/// What must be remembered between sections.
+#[derive(Default)]
+struct Reader {
+    types: Vec<Option<FuncType>>,
+    functions: Vec<u32>,
+    import_flags: BTreeMap<(String, String), SymbolFlags>,
+}
+
+impl Reader {
+    fn payload(&mut self, symbols: &mut Symbols, payload: Payload<'_>) -> wasmparser::Result<()> {
+        match payload {
+            Payload::CustomSection(section) => {
+                if let KnownCustom::Dylink0(subsections) = section.as_known() {
+                    symbols.dylink = true;
+                    for subsection in subsections {
+                        self.dylink(symbols, subsection?);
+                    }
+                }
+            }
+            Payload::TypeSection(section) => {
+                for group in section {
+                    for ty in group?.into_types() {
+                        self.types.push(match ty.composite_type.inner {
+                            wasmparser::CompositeInnerType::Func(signature) => Some(signature),
+                            _ => None,
+                        });
+                    }
+                }
+            }
+            Payload::ImportSection(section) => {
+                for import in section.into_imports() {
+                    let import = import?;
+                    self.import(symbols, import.module, import.name, import.ty);
+                }
+            }
+            Payload::FunctionSection(section) => {
+                for index in section {
+                    self.functions.push(index?);
+                }
+            }
+            Payload::ExportSection(section) => {
+                for export in section {
+                    let export = export?;
+                    let ty = match export.kind {
+                        ExternalKind::Func | ExternalKind::FuncExact => self
+                            .functions
+                            .get(export.index as usize)
+                            .and_then(|index| self.types.get(*index as usize))
+                            .and_then(Clone::clone)
+                            .map_or(SymbolType::TableEntry, SymbolType::Function),
+                        ExternalKind::Global => SymbolType::Data,
+                        ExternalKind::Tag => SymbolType::Tag,
+                        ExternalKind::Memory | ExternalKind::Table => continue,
+                    };
+                    symbols.exports.insert(export.name.to_owned(), ty);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn dylink(&mut self, symbols: &mut Symbols, subsection: Dylink0Subsection<'_>) {
+        match subsection {
+            Dylink0Subsection::Needed(names) => {
+                symbols.needed = names.into_iter().map(str::to_owned).collect();
+            }
+            Dylink0Subsection::ImportInfo(infos) => {
+                self.import_flags.extend(
+                    infos.iter().map(|info| ((info.module.to_owned(), info.field.to_owned()), info.flags)),
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn import(&mut self, symbols: &mut Symbols, module: &str, name: &str, ty: TypeRef) {
+        let ty = match (module, ty) {
+            ("env", TypeRef::Func(index) | TypeRef::FuncExact(index)) => {
+                self.functions.push(index);
+                match self.types.get(index as usize).cloned().flatten() {
+                    Some(signature) => SymbolType::Function(signature),
+                    None => SymbolType::TableEntry,
+                }
+            }
+            ("env", TypeRef::Tag(_)) => SymbolType::Tag,
+            ("GOT.mem", TypeRef::Global(_)) => SymbolType::Data,
+            ("GOT.func", TypeRef::Global(_)) => SymbolType::TableEntry,
+            (_, ty) => {
+                if let TypeRef::Func(index) | TypeRef::FuncExact(index) = ty {
+                    self.functions.push(index);
+                    symbols.foreign.push((module.to_owned(), name.to_owned()));
+                }
+                return;
+            }
+        };
+        if FROM_LINKER.contains(&name) {
+            return;
+        }
+        symbols.imports.push(Import { name: name.to_owned(), ty, weak: false });
+    }
+
+    /// The `dylink.0` section may say after the fact that an import is weak.
+    fn finish(self, symbols: &mut Symbols) {
+        for import in &mut symbols.imports {
+            import.weak = self.import_flags.iter().any(|((_, field), flags)| {
+                *field == import.name && flags.contains(SymbolFlags::BINDING_WEAK)
+            });
+        }
+    }
+}

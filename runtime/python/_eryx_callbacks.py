@@ -1,0 +1,179 @@
+"""The embedder's callbacks as async functions."""
+
+import _eryx
+
+
+class CallbackError(Exception):
+    """The embedder refused a call, or its callback failed."""
+
+
+CallbackError.__module__ = "eryx"
+
+
+async def invoke(name, arguments="{}"):
+    """Calls the embedder's callback `name` and returns its JSON result as text.
+
+    `arguments` is a JSON object as text, or a dict.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a callback must be a str, not {type(name).__name__}")
+    if not isinstance(arguments, str):
+        import json
+
+        arguments = json.dumps(arguments)
+    import _eryx_loop
+
+    succeeded, text = await _eryx_loop.call(name, arguments)
+    if succeeded:
+        return text
+    raise CallbackError(text)
+
+
+invoke.__module__ = "eryx"
+
+
+def callbacks():
+    """Returns the callbacks that there are, as a dict of names and descriptions."""
+    return {name: description for name, description, _ in _eryx.list_callbacks()}
+
+
+class _Unset:
+    """Stands for an argument that was not given."""
+
+    def __repr__(self):
+        return "<not given>"
+
+
+_UNSET = _Unset()
+_TYPES = {
+    "string": str,
+    "integer": int,
+    "number": float,
+    "boolean": bool,
+    "array": list,
+    "object": dict,
+    "null": None,
+}
+_TEMPLATE = """\
+async def {name}({parameters}):
+    return await __eryx_call({callback!r}, {{{given}}}, {more})
+"""
+
+
+async def _call(callback, given, more):
+    import json
+
+    arguments = {name: value for name, value in given.items() if value is not _UNSET}
+    arguments.update(more)
+    text = await invoke(callback, json.dumps(arguments))
+    return json.loads(text) if text.strip() else None
+
+
+def make_function(callback, description="", schema="{}"):
+    """Makes the async function for a callback; its signature comes from the JSON schema."""
+    properties, required, open_ended = _read_schema(schema)
+    names = [name for name in properties if _can_be_parameter(name)]
+    if len(names) < len(properties):
+        open_ended = True
+    # Real parameters give the usual TypeErrors and a signature, without importing inspect.
+    parts = [name if name in required else f"{name}=__eryx_defaults[{name!r}]" for name in names]
+    if names:
+        parts.insert(0, "*")
+    if open_ended:
+        parts.append("**__eryx_more")
+    function_name = python_name(callback) or "callback"
+    source = _TEMPLATE.format(
+        name=function_name,
+        parameters=", ".join(parts),
+        callback=callback,
+        given=", ".join(f"{name!r}: {name}" for name in names),
+        more="__eryx_more" if open_ended else "{}",
+    )
+    defaults = {name: _default(properties[name]) for name in names}
+    namespace = {"__name__": "eryx", "__eryx_call": _call, "__eryx_defaults": defaults}
+    exec(compile(source, f"<eryx callback {callback}>", "exec"), namespace)
+    function = namespace[function_name]
+    function.__doc__ = description or None
+    function.__annotations__ = {name: _annotation(properties[name]) for name in names}
+    function.__eryx_callback__ = callback
+    return function
+
+
+def python_name(callback):
+    """The global name of a callback, or None when it cannot be made into one."""
+    import keyword
+
+    name = callback.replace("-", "_").replace(".", "_")
+    return name if name.isidentifier() and not keyword.iskeyword(name) else None
+
+
+def _read_schema(schema):
+    import json
+
+    try:
+        value = json.loads(schema)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        return {}, set(), True
+    properties = value.get("properties")
+    required = value.get("required")
+    properties = properties if isinstance(properties, dict) else {}
+    required = set(filter(properties.__contains__, required)) if isinstance(required, list) else set()
+    open_ended = not properties or bool(value.get("additionalProperties", False))
+    if value.get("additionalProperties") is False:
+        open_ended = False
+    return properties, required, open_ended
+
+
+def _can_be_parameter(name):
+    import keyword
+
+    return name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("__")
+
+
+def _default(schema):
+    return schema["default"] if isinstance(schema, dict) and "default" in schema else _UNSET
+
+
+def _annotation(schema):
+    kind = schema.get("type") if isinstance(schema, dict) else None
+    return _TYPES.get(kind, object) if isinstance(kind, str) else object
+
+
+class Registry:
+    """The callbacks as globals of a namespace, rebuilt only when the embedder's list changes."""
+
+    def __init__(self):
+        self._listed = None
+        self._functions = {}
+
+    def refresh(self, namespace):
+        """Asks for the list, and brings the namespace up to date with it."""
+        listed = _eryx.list_callbacks()
+        if listed != self._listed:
+            old, self._functions = self._functions, _functions_of(listed)
+            for name, function in old.items():
+                if namespace.get(name) is function:
+                    del namespace[name]
+            self._listed = listed
+            self.inject(namespace)
+
+    def inject(self, namespace):
+        """Adds the callbacks and `invoke`; a name that the session uses itself stays its own."""
+        namespace.setdefault("invoke", invoke)
+        for name, function in self._functions.items():
+            namespace.setdefault(name, function)
+
+    def owns(self, name, value):
+        """Tells whether a global was put there by `inject`."""
+        return value is invoke or self._functions.get(name) is value
+
+
+def _functions_of(listed):
+    functions = {}
+    for callback, description, schema in listed:
+        name = python_name(callback)
+        if name is not None and (name == callback or name not in functions):
+            functions[name] = make_function(callback, description, schema)
+    return functions

@@ -1,0 +1,74 @@
+"""What the embedder is told about an exception that ended the code."""
+
+import linecache
+import sys
+
+#: File names of the session's own code, one for each call of `execute`.
+SESSION_PREFIX = "<execute-"
+_OWN_PREFIX = "<eryx "
+# Some frames of ours stand between the session's code and the exception only because the code ran
+# as a task; natively they would not be there.
+_LOOP_PARTS = ("/asyncio/base_events.py", "/asyncio/runners.py")
+
+
+def describe(error):
+    """Returns the text for an exception: a traceback, or `SystemExit: <status>`."""
+    if isinstance(error, SystemExit):
+        return f"SystemExit: {exit_status(error)}"
+    try:
+        return _traceback(error)
+    except BaseException as second:
+        # `__str__`, `__notes__` and the like are the session's own code.
+        name = type(error).__qualname__
+        return f"{name}: <the traceback cannot be shown: {type(second).__qualname__}>\n"
+
+
+def exit_status(error):
+    """The exit status that python3 would end with; a message goes to standard error."""
+    code = error.code
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        # python3 turns what does not fit a C long into -1, and a process has eight bits of status.
+        return int(code) & 0xFF if -(2**63) <= code < 2**63 else 0xFF
+    try:
+        print(code, file=sys.stderr, flush=True)
+    except Exception:
+        pass
+    return 1
+
+
+def _traceback(error):
+    import traceback
+
+    if isinstance(error, SyntaxError):
+        _complete(error)
+    report = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)
+    _strip(report, set())
+    return "".join(report.format())
+
+
+def _complete(error):
+    """Gives a syntax error of the session its source line, which some lack without a file."""
+    if error.text is None and str(error.filename).startswith(SESSION_PREFIX) and error.lineno:
+        error.text = linecache.getline(error.filename, error.lineno) or None
+
+
+def _strip(report, seen):
+    """Drops our frames from a report and from everything it is chained to."""
+    if report is None or id(report) in seen:
+        return
+    seen.add(id(report))
+    frames = report.stack
+    first = next((i for i, f in enumerate(frames) if f.filename.startswith(SESSION_PREFIX)), None)
+    if first is not None and all(_is_driver(f) for f in frames[:first]):
+        del frames[:first]
+    frames[:] = [f for f in frames if not f.filename.startswith(_OWN_PREFIX)]
+    _strip(report.__cause__, seen)
+    _strip(report.__context__, seen)
+    for member in report.exceptions or ():
+        _strip(member, seen)
+
+
+def _is_driver(frame):
+    return frame.filename.startswith(_OWN_PREFIX) or frame.filename.endswith(_LOOP_PARTS)

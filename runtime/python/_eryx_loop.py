@@ -1,0 +1,166 @@
+"""An asyncio event loop over the component model's waitable sets.
+
+Where another loop asks the system which sockets are ready, this one asks which calls of the embedder
+have returned. There are no threads: `run_in_executor` and `asyncio.to_thread` run the function at
+once, in the loop's own thread.
+"""
+
+import time
+import warnings
+from asyncio import base_events, events
+
+import _eryx
+
+# Timers and calls cannot be waited for at once, so while both are pending we sleep a little, then
+# look. The first look comes soon, because most calls are quick.
+_FIRST_NAP = 0.001
+_LONGEST_NAP = 0.020
+
+#: The calls under way: subtask -> the future that gets `(succeeded, text)`.
+_calls = {}
+
+
+async def call(name, arguments):
+    """Calls the embedder; returns `(succeeded, text)`. Cancelling it cancels the embedder's work."""
+    loop = events.get_running_loop()
+    if not isinstance(loop, Loop):
+        raise RuntimeError(f"callbacks need the sandbox's event loop, not {type(loop).__name__}")
+    started = _eryx.start_invoke(name, arguments)
+    if isinstance(started, tuple):
+        return started
+    future = _calls[started] = loop.create_future()
+    try:
+        return await future
+    finally:
+        # Still there: we were cancelled, or the coroutine was thrown away.
+        if _calls.pop(started, None) is not None:
+            _eryx.cancel(started)
+
+
+class Selector:
+    """What `BaseEventLoop` takes for a selector: its "files" are calls of the embedder."""
+
+    def select(self, timeout):
+        """Waits until a call returns or `timeout` seconds have passed; None waits for ever."""
+        if timeout is None:
+            if not _calls:
+                raise RuntimeError("deadlock: no timer and no callback is pending, so no task can ever go on")
+            return [_eryx.wait()]
+        if timeout <= 0:
+            return self._ready() if _calls else []
+        if not _calls:
+            time.sleep(timeout)
+            return []
+        return self._nap_until(time.monotonic() + timeout)
+
+    def close(self):
+        """There is nothing to close."""
+
+    def _nap_until(self, deadline):
+        nap = _FIRST_NAP
+        while True:
+            ready = self._ready()
+            left = deadline - time.monotonic()
+            if ready or left <= 0:
+                return ready
+            time.sleep(min(nap, left))
+            nap = min(nap * 2, _LONGEST_NAP)
+
+    @staticmethod
+    def _ready():
+        # Looking alone does not let the embedder run; yielding does.
+        _eryx.yield_now()
+        ready = []
+        while (event := _eryx.poll()) is not None:
+            ready.append(event)
+        return ready
+
+
+class Loop(base_events.BaseEventLoop):
+    """The sandbox's event loop."""
+
+    def __init__(self):
+        super().__init__()
+        self._selector = Selector()
+
+    def run_in_executor(self, executor, func, *args):
+        """Runs the function at once, unless the executor is one that needs no threads."""
+        self._check_closed()
+        if executor is not None and not _needs_threads(executor):
+            return super().run_in_executor(executor, func, *args)
+        future = self.create_future()
+        try:
+            result = func(*args)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except StopIteration as error:
+            future.set_exception(RuntimeError(f"the function raised {error!r}"))
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+        return future
+
+    def _process_events(self, event_list):
+        for subtask, outcome in event_list:
+            future = _calls.pop(subtask, None)
+            if future is not None and not future.done():
+                future.set_result(outcome)
+
+    def _write_to_self(self):
+        # Wakes a loop that another thread has to wake; there is no other thread.
+        pass
+
+
+class _Policy(events._BaseDefaultEventLoopPolicy):
+    _loop_factory = Loop
+
+
+def install():
+    """Makes `Loop` the loop of `asyncio.run`, of runners and of new loops."""
+    import asyncio
+
+    events._set_event_loop_policy(_Policy())
+    asyncio.EventLoop = Loop
+
+
+def _needs_threads(executor):
+    import sys
+
+    module = sys.modules.get("concurrent.futures.thread")
+    return module is not None and isinstance(executor, module.ThreadPoolExecutor)
+
+
+_session_loop = None
+
+
+def run(coroutine):
+    """Runs the session's top-level coroutine on the session's loop, then ends what it left behind."""
+    global _session_loop
+    if _session_loop is None or _session_loop.is_closed():
+        _session_loop = Loop()
+    loop = _session_loop
+    events.set_event_loop(loop)
+    task = loop.create_task(coroutine, name="execute")
+    try:
+        return loop.run_until_complete(task)
+    finally:
+        _end_tasks(loop, task)
+
+
+def _end_tasks(loop, main):
+    from asyncio import tasks
+
+    left = [task for task in tasks.all_tasks(loop) if not task.done()]
+    for task in left:
+        task.cancel()
+        if task is not main:
+            warnings.warn(f"task {task.get_name()!r} was cancelled: the code ended before it", RuntimeWarning, 4)
+    if left:
+        loop.run_until_complete(tasks.gather(*left, return_exceptions=True))
+        for task in left:
+            if task is not main and not task.cancelled() and task.exception() is not None:
+                loop.call_exception_handler(
+                    {"message": "a cancelled task raised", "exception": task.exception(), "task": task}
+                )
+    loop.run_until_complete(loop.shutdown_asyncgens())

@@ -1,0 +1,135 @@
+"""The session: one `__main__` namespace in which every call of `execute` runs.
+
+The functions named like the world's exports are called by the runtime; a pair `(succeeded, value)`
+becomes a WIT `result`.
+"""
+
+import builtins
+import os
+import sys
+from collections import deque
+
+import _eryx_callbacks
+import _eryx_errors
+import _eryx_output
+
+_ALLOW_TOP_LEVEL_AWAIT = 0x2000  # ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+_COROUTINE = 0x80  # inspect.CO_COROUTINE
+_HOME = "/home/sandbox"
+# Sources are kept for tracebacks. A session may make a very great number of calls, so only the
+# newest are kept.
+_MOST_SOURCES = 8 << 20
+
+
+class Session:
+    """All that belongs to the code of the embedder, as against Python and its modules."""
+
+    def __init__(self):
+        self.calls = 0
+        self.sources = {}
+        self._sizes = deque()
+        self._total = 0
+        self.callbacks = _eryx_callbacks.Registry()
+        self.module = None
+        self.adopt(new_module())
+
+    @property
+    def namespace(self):
+        return self.module.__dict__
+
+    def adopt(self, module):
+        """Makes a module the session's `__main__`."""
+        self.module = module
+        sys.modules["__main__"] = module
+        self.callbacks.inject(module.__dict__)
+
+    def remember(self, name, source):
+        """Keeps a source for tracebacks and `inspect`."""
+        import linecache
+
+        self.sources[name] = source
+        self._sizes.append((name, len(source)))
+        self._total += len(source)
+        while self._total > _MOST_SOURCES and len(self._sizes) > 1:
+            old, size = self._sizes.popleft()
+            self._total -= size
+            self.sources.pop(old, None)
+            linecache.cache.pop(old, None)
+        # A time of None tells linecache that there is no file to compare with.
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+
+    def run(self, source):
+        """Compiles and runs code; what it raises goes to the caller."""
+        self.calls += 1
+        name = f"{_eryx_errors.SESSION_PREFIX}{self.calls}>"
+        self.remember(name, source)
+        code = compile(source, name, "exec", _ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        self.callbacks.refresh(self.namespace)
+        # Not `exec`: the code may be a coroutine, which `eval` hands back.
+        result = eval(code, self.namespace)
+        if code.co_flags & _COROUTINE:
+            import asyncio  # noqa: F401 (its import installs our loop)
+
+            import _eryx_loop
+
+            _eryx_loop.run(result)
+
+
+def new_module():
+    """An empty `__main__`."""
+    module = type(sys)("__main__")
+    module.__dict__["__builtins__"] = builtins
+    module.__dict__["__annotations__"] = {}
+    return module
+
+
+def start():
+    """Prepares the process: streams, home, tracing. Called once."""
+    global _session
+    os.environ.setdefault("HOME", _HOME)
+    try:
+        os.chdir(os.environ["HOME"])
+    except OSError:
+        pass  # without a home, the root stays the working directory
+    _eryx_output.adopt()
+    _session = Session()
+    if os.environ.get("ERYX_TRACE") == "1":
+        import _eryx_trace
+
+        _eryx_trace.switch(True, False)
+
+
+def execute(source):
+    """Runs code; returns `(True, what it printed)` or `(False, the traceback)`."""
+    _eryx_output.begin()
+    failure = None
+    try:
+        _session.run(source)
+    except BaseException as error:
+        # Before the traceback, as python3 does.
+        _eryx_output.flush()
+        failure = _eryx_errors.describe(error)
+    printed = _eryx_output.end()
+    return (True, printed) if failure is None else (False, failure)
+
+
+def snapshot_state():
+    """Returns `(True, bytes)` or `(False, what cannot be saved)`."""
+    import _eryx_snapshot
+
+    return _eryx_snapshot.attempt(_eryx_snapshot.save, _session)
+
+
+def restore_state(data):
+    """Replaces the session by a saved one; on an error it stays as it was."""
+    import _eryx_snapshot
+
+    return _eryx_snapshot.attempt(_eryx_snapshot.restore, _session, data)
+
+
+def clear_state():
+    """Forgets the globals; imported modules stay imported."""
+    _session.adopt(new_module())
+
+
+_session = None

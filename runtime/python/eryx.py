@@ -1,0 +1,21 @@
+"""What Python code in the sandbox can ask of its embedder.
+
+    result = await eryx.invoke("name", {"a": 1})
+
+Every callback of the embedder is also a global async function that takes keyword arguments.
+"""
+
+from _eryx_callbacks import CallbackError, callbacks, invoke
+
+__all__ = ["CallbackError", "callbacks", "invoke", "trace"]
+
+
+def trace(enabled=True, *, variables=False):
+    """Reports calls, lines, returns and exceptions of the session's code to the embedder.
+
+    With `variables`, each event carries short representations of the local variables.
+    The environment variable ERYX_TRACE=1 has the same effect from the start.
+    """
+    import _eryx_trace
+
+    _eryx_trace.switch(bool(enabled), bool(variables))

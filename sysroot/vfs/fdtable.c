@@ -1,0 +1,64 @@
+/* The guest's descriptors. Numbers are the guest's own; several may share one open file. */
+#include <stdlib.h>
+
+#include "state.h"
+
+int fd_get(int32_t fd, struct description **description) {
+    int error = vfs_setup();
+    if (error != 0) {
+        return error;
+    }
+    if (fd < 0 || fd >= FD_LIMIT || vfs.fds[fd] == NULL || vfs.fds[fd]->kind == OPEN_DEAD) {
+        return E_BADF;
+    }
+    *description = vfs.fds[fd];
+    return 0;
+}
+
+int fd_slot(int32_t *fd) {
+    for (int32_t slot = 0; slot < FD_LIMIT; slot++) {
+        if (vfs.fds[slot] == NULL) {
+            *fd = slot;
+            return 0;
+        }
+    }
+    return E_MFILE;
+}
+
+struct description *description_new(enum description_kind kind) {
+    struct description *description = calloc(1, sizeof *description);
+    if (description != NULL) {
+        description->uses = 1;
+        description->kind = kind;
+        description->image = NO_IMAGE;
+    }
+    return description;
+}
+
+void description_release(struct description *description) {
+    if (--description->uses != 0) {
+        return;
+    }
+    if (description->node != NULL) {
+        description->node->uses--;
+        node_release(description->node);
+    }
+    free(description->path);
+    free(description);
+}
+
+/* Makes `to` a second number for the open file of `from`. */
+int fd_copy(int32_t from, int32_t to) {
+    struct description *description;
+    int error = fd_get(from, &description);
+    if (error != 0 || from == to) {
+        return error;
+    }
+    description->uses++;
+    if (vfs.fds[to] != NULL) {
+        /* As with dup2, an error in closing what stood there is lost. */
+        __eryx_wasi_fd_close(to);
+    }
+    vfs.fds[to] = description;
+    return 0;
+}

@@ -1,0 +1,218 @@
+/* Directories of the embedder: where they appear, what is handed through, and forgetting them. */
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "mock.h"
+#include "tests.h"
+
+int guest_dup(int fd);
+
+static char base[4096];
+
+static const char *host_path(const char *name) {
+    static char path[4400];
+    snprintf(path, sizeof path, "%s/%s", base, name);
+    return path;
+}
+
+static void host_directory(const char *name) {
+    EQUAL(mkdir(host_path(name), 0777), 0);
+}
+
+static void host_file(const char *name, const char *text) {
+    FILE *file = fopen(host_path(name), "w");
+    CHECK(file != NULL);
+    fputs(text, file);
+    fclose(file);
+}
+
+static void granted_directory(void) {
+    CHECK(lists("/", "./ ../ tmp/ home/ dev/ data/ lib/ top.txt "));
+    CHECK(holds("data/in.txt", "from outside"));
+    make_file("data/sub/out.txt", "from inside");
+    EQUAL(access(host_path("one/sub/out.txt"), F_OK), 0);
+    CHECK(holds("/data/sub/../sub/./out.txt", "from inside"));
+    EQUAL(inode_of("data/.."), inode_of("/"));
+    EQUAL(inode_of("data/sub/.."), inode_of("data"));
+    CHECK(holds("data/sub/../../lib/os.py", "import sys\n"));
+    EQUAL(exists("data/in.txt/.."), E_NOTDIR);
+    EQUAL(exists("data/none/.."), E_NOENT);
+    EQUAL(open_error("data/in.txt/", 0, R), E_NOTDIR);
+    EQUAL(make_dir("data"), E_EXIST);
+    EQUAL(make_dir("data/made"), 0);
+    EQUAL(remove_dir("data/made"), 0);
+    EQUAL(remove_dir("data"), E_BUSY);
+    EQUAL(rename_path("data", "tmp/data"), E_BUSY);
+    EQUAL(rename_path("data/sub/out.txt", "data/sub/moved.txt"), 0);
+    EQUAL(rename_path("data/sub/moved.txt", "tmp/moved.txt"), E_XDEV);
+    EQUAL(rename_path("data/sub/moved.txt", "elsewhere/there/moved.txt"), E_XDEV);
+    EQUAL(link_path("data/sub/moved.txt", "tmp/moved.txt"), E_XDEV);
+    EQUAL(link_path("data/sub/moved.txt", "data/linked"), 0);
+    EQUAL(unlink_path("data/linked"), 0);
+    EQUAL(unlink_path("data/sub/moved.txt"), 0);
+    CHECK(strstr(list_path("data"), " in.txt ") != NULL);
+    CHECK(strstr(list_path("data"), "sub/ ") != NULL);
+    struct wasi_filestat stat;
+    EQUAL(stat_path("data", true, &stat), 0);
+    EQUAL(stat.type, TYPE_DIRECTORY);
+    EQUAL(__eryx_wasi_path_filestat_set_times(ROOT, 1, "data/in.txt", 11, 0, 3000000000, SET_MODIFIED), 0);
+    EQUAL(stat_path("data/in.txt", true, &stat), 0);
+    EQUAL(stat.modified, 3000000000);
+}
+
+static void links_of_the_embedder(void) {
+    EQUAL(symlink_path("sub/deep", "data/short"), 0);
+    EQUAL(make_dir("data/sub/deep"), 0);
+    make_file("data/short/f", "deep");
+    CHECK(holds("data/sub/deep/f", "deep"));
+    /* `..` after a link means the target's parent. */
+    EQUAL(inode_of("data/short/.."), inode_of("data/sub"));
+    CHECK(holds("data/short/../deep/f", "deep"));
+    uint8_t text[32];
+    size_t used;
+    EQUAL(__eryx_wasi_path_readlink(ROOT, "data/short", 10, text, sizeof text, &used), 0);
+    EQUAL(used, 8);
+    EQUAL(symlink_path("/etc", "data/out"), 0);
+    EQUAL(exists("data/out/.."), E_NOTCAPABLE);
+    /* A memory link leads into the grant. */
+    EQUAL(symlink_path("../data/sub", "tmp/into"), 0);
+    CHECK(holds("tmp/into/deep/f", "deep"));
+    EQUAL(unlink_path("tmp/into"), 0);
+    EQUAL(unlink_path("data/out"), 0);
+    EQUAL(unlink_path("data/short"), 0);
+    EQUAL(unlink_path("data/sub/deep/f"), 0);
+    EQUAL(remove_dir("data/sub/deep"), 0);
+}
+
+static void descriptors(void) {
+    int before = mock_open_count();
+    int fd = open_ok("data/sub", OPEN_DIRECTORY, R), file;
+    EQUAL(open_in(fd, "x", OPEN_CREATE, RW, 0, &file), 0);
+    int copy = guest_dup(file);
+    EQUAL(write_text(file, "shared"), 0);
+    EQUAL(seek_to(copy, 0, FROM_CURRENT), 6);
+    EQUAL(seek_to(copy, 0, FROM_START), 0);
+    CHECK(strcmp(read_text(file), "shared") == 0);
+    EQUAL(resize(file, 2), 0);
+    EQUAL(stat_fd(file).size, 2);
+    EQUAL(close_fd(file), 0);
+    EQUAL(mock_open_count(), before + 2); /* the copy keeps it open */
+    EQUAL(close_fd(copy), 0);
+    EQUAL(mock_open_count(), before + 1);
+    EQUAL(open_in(fd, "../in.txt", 0, R, 0, &file), 0);
+    close_fd(file);
+    EQUAL(open_in(fd, "../../lib/os.py", 0, R, 0, &file), 0);
+    close_fd(file);
+    EQUAL(open_in(fd, ".", 0, R, 0, &file), 0);
+    close_fd(file);
+    CHECK(strstr(list_fd(fd, 4096), "x ") != NULL);
+    EQUAL(__eryx_wasi_path_unlink_file(fd, "x", 1), 0);
+    close_fd(fd);
+    EQUAL(mock_open_count(), before);
+}
+
+static void nested_and_covering(void) {
+    /* Granted at /lib/python/pkg: the image shows through around it. */
+    CHECK(lists("lib/python", "./ ../ pkg/ empty.py "));
+    CHECK(holds("lib/python/empty.py", ""));
+    CHECK(holds("lib/python/pkg/m.py", "granted"));
+    CHECK(holds("lib/python/pkg/../../os.py", "import sys\n"));
+    EQUAL(make_dir("lib/python/other"), E_ROFS);
+    /* Entering from below through the image leads to the same directory. */
+    int fd = open_ok("lib/many", OPEN_DIRECTORY, R), file;
+    EQUAL(open_in(fd, "../python/pkg/m.py", 0, R, 0, &file), 0);
+    close_fd(file);
+    close_fd(fd);
+    /* One grant inside another. */
+    CHECK(holds("data/inner/m.py", "granted"));
+    CHECK(strstr(list_path("data"), "inner/ ") != NULL);
+    EQUAL(inode_of("data/inner/.."), inode_of("data"));
+    /* Over a name of the memory tree. */
+    CHECK(holds("tmp/mine/m.py", "granted"));
+    EQUAL(remove_dir("tmp/mine"), E_BUSY);
+}
+
+static void as_root(void) {
+    host_directory("root");
+    host_file("root/extra.txt", "extra");
+    host_file("root/top.txt", "hidden");
+    host_directory("root/lib");
+    host_directory("root/dir");
+    mock_no_grants();
+    mock_grant(host_path("root"), ".");
+    mock_grant(host_path("two"), "/dir/two");
+    __eryx_vfs_reset();
+    CHECK(holds("extra.txt", "extra"));
+    CHECK(holds("top.txt", "top"));
+    CHECK(holds("lib/os.py", "import sys\n"));
+    make_file("new.txt", "new");
+    EQUAL(access(host_path("root/new.txt"), F_OK), 0);
+    make_file("dir/made", "x");
+    EQUAL(access(host_path("root/dir/made"), F_OK), 0);
+    CHECK(holds("dir/two/m.py", "granted"));
+    EQUAL(inode_of("dir/two/../.."), inode_of("/"));
+    char names[4096];
+    strcpy(names, list_path("/"));
+    CHECK(strncmp(names, "./ ../ tmp/ home/ dev/ dir/ lib/ top.txt ", 41) == 0);
+    CHECK(strstr(names, " extra.txt ") != NULL && strstr(names, " new.txt ") != NULL);
+    CHECK(strstr(names + 41, "top.txt") == NULL && strstr(names + 41, "lib") == NULL);
+    int fd = open_ok("/", OPEN_DIRECTORY, R);
+    for (size_t size = 40; size < 200; size += 3) {
+        EQUAL(strlen(list_fd(fd, size)), strlen(names));
+    }
+    close_fd(fd);
+    CHECK(strstr(list_path("dir"), "two/ ") != NULL && strstr(list_path("dir"), "made ") != NULL);
+    make_file("tmp/still", "memory");
+    EQUAL(access(host_path("root/tmp"), F_OK), -1);
+    EQUAL(unlink_path("tmp/still"), 0);
+}
+
+void test_grants(const char *directory) {
+    snprintf(base, sizeof base, "%s", directory);
+    host_directory("one");
+    host_directory("one/sub");
+    host_directory("two");
+    host_file("one/in.txt", "from outside");
+    host_file("two/m.py", "granted");
+
+    /* Before: memory has a directory where a grant will come. */
+    EQUAL(make_dir("tmp/mine"), 0);
+    make_file("tmp/mine/note", "covered");
+    int note = open_ok("tmp/mine/note", 0, R);
+    uint64_t used = __eryx_vfs_used();
+    mock_grant(host_path("one"), "/data");
+    __eryx_vfs_reset();
+    granted_directory();
+    links_of_the_embedder();
+    descriptors();
+    int in = open_ok("data/in.txt", 0, R), folder = open_ok("data", OPEN_DIRECTORY, R);
+    int saved = guest_dup(1);
+
+    mock_grant(host_path("two"), "lib/python/pkg/");
+    mock_grant(host_path("two"), "./data/inner");
+    mock_grant(host_path("two"), "/tmp/mine");
+    mock_grant(host_path("two"), "../escape");
+    __eryx_vfs_reset();
+    /* What was open outside is dead, the streams and memory files live. */
+    EQUAL(write_text(in, "x"), E_BADF);
+    EQUAL(open_in(folder, "in.txt", 0, R, 0, &(int){0}), E_NOENT);
+    EQUAL(close_fd(in), 0);
+    EQUAL(close_fd(folder), 0);
+    EQUAL(write_text(saved, "x"), 0);
+    EQUAL(close_fd(saved), 0);
+    CHECK(strcmp(read_text(note), "covered") == 0);
+    CHECK(holds("data/in.txt", "from outside"));
+    nested_and_covering();
+    as_root();
+
+    mock_no_grants();
+    __eryx_vfs_reset();
+    CHECK(lists("/", "./ ../ tmp/ home/ dev/ lib/ top.txt "));
+    CHECK(lists("lib/python", "./ ../ empty.py "));
+    EQUAL(exists("data"), E_NOENT);
+    EQUAL(make_dir("new"), E_ROFS);
+    CHECK(holds("tmp/mine/note", "covered"));
+    close_fd(note);
+    EQUAL(mock_open_count(), 0);
+    CHECK(__eryx_vfs_used() <= used + 1024);
+}
