@@ -116,7 +116,7 @@ pub fn read_metadata(wheel: std::fs::File) -> Result<String> {
         let directory = name.strip_suffix("/METADATA");
         directory.is_some_and(|directory| directory.ends_with(".dist-info") && !directory.contains('/'))
     };
-    let name = archive.file_names().find(is_metadata).map(str::to_owned);
+    let name: Option<String> = archive.file_names().find(is_metadata).map(str::to_owned);
     let name = name.ok_or_else(|| Error::new("not a wheel: it has no `*.dist-info/METADATA`"))?;
     let mut text = String::new();
     let read = archive.by_name(&name).map_err(bad)?.take(METADATA_LIMIT + 1).read_to_string(&mut text);

@@ -192,7 +192,10 @@ mod tests {
         Parser::new(0)
             .parse_all(module)
             .filter_map(|payload| {
-                payload.unwrap().as_section().map(|(id, range)| (id, module[offset(range.start)..offset(range.end)].to_vec()))
+                payload
+                    .unwrap()
+                    .as_section()
+                    .map(|(id, range)| (id, module[offset(range.start)..offset(range.end)].to_vec()))
             })
             .collect()
     }

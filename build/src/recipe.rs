@@ -25,7 +25,7 @@ use crate::name::PackageName;
 pub mod catalog;
 mod check;
 mod file;
-mod licence;
+mod license;
 mod place;
 pub mod schema;
 pub mod source;
@@ -46,7 +46,7 @@ pub struct Recipe {
     /// The modules that a component with this package can import; `check` imports each.
     pub imports: Vec<String>,
     /// Under which terms.
-    pub licence: Licence,
+    pub license: License,
     /// Where the source comes from: the main one first, never empty.
     pub sources: Vec<Source>,
     /// Changes to the source, applied in this order with `-p1` and no fuzz.
@@ -83,8 +83,8 @@ pub enum Kind {
 
 /// The terms under which a source may be passed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Licence {
-    /// An SPDX licence expression.
+pub struct License {
+    /// An SPDX licence expression of known licences.
     pub spdx: String,
     /// The texts, relative to the root of the unpacked sources.
     pub files: Vec<String>,
@@ -116,7 +116,7 @@ pub struct Pinned {
     pub version: Version,
 }
 
-/// How a source is compiled. Text in it may use the place holders of [`schema::PLACE_HOLDERS`].
+/// How a source is compiled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Build {
     /// What drives the build, with the settings that only this back end has.
@@ -241,7 +241,7 @@ pub struct BuildKey<'a> {
     kind: Kind,
     sources: Vec<source::SourceKey<'a>>,
     patches: Vec<Digest>,
-    licence_files: &'a [String],
+    license_files: &'a [String],
     build: &'a Build,
     requires_build: Vec<String>,
     requires_host: &'a [PackageName],
@@ -258,7 +258,7 @@ impl Recipe {
             kind: self.kind,
             sources: self.sources.iter().map(Source::key).collect(),
             patches: self.patches.iter().map(|patch| patch.digest).collect(),
-            licence_files: &self.licence.files,
+            license_files: &self.license.files,
             build: &self.build,
             requires_build: self.requires_build.iter().map(Pinned::to_string).collect(),
             requires_host: &self.requires_host,

@@ -79,7 +79,6 @@ def new_module():
     """An empty `__main__`."""
     module = type(sys)("__main__")
     module.__dict__["__builtins__"] = builtins
-    module.__dict__["__annotations__"] = {}
     return module
 
 

@@ -7,7 +7,7 @@
 //! share a cache and a killed one leaves nothing wrong behind.
 
 use std::fs;
-use std::hash::{Hash, Hasher as _};
+use std::hash::Hash;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};

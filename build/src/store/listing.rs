@@ -131,7 +131,7 @@ fn hash_files(dir: &Path, entries: &[Entry]) -> Result<VecDeque<Digest>> {
         let mut done = Vec::new();
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(entry) = files.get(index) else { return Ok(done) };
+            let Some(entry) = files.get(index) else { return Ok::<_, Error>(done) };
             done.push((index, Digest::of_file(&dir.join(&entry.path))?.0));
         }
     };

@@ -45,7 +45,6 @@ static void granted_directory(void) {
     EQUAL(rename_path("data", "tmp/data"), E_BUSY);
     EQUAL(rename_path("data/sub/out.txt", "data/sub/moved.txt"), 0);
     EQUAL(rename_path("data/sub/moved.txt", "tmp/moved.txt"), E_XDEV);
-    EQUAL(rename_path("data/sub/moved.txt", "elsewhere/there/moved.txt"), E_XDEV);
     EQUAL(link_path("data/sub/moved.txt", "tmp/moved.txt"), E_XDEV);
     EQUAL(link_path("data/sub/moved.txt", "data/linked"), 0);
     EQUAL(unlink_path("data/linked"), 0);
@@ -118,6 +117,7 @@ static void nested_and_covering(void) {
     CHECK(holds("lib/python/pkg/m.py", "granted"));
     CHECK(holds("lib/python/pkg/../../os.py", "import sys\n"));
     EQUAL(make_dir("lib/python/other"), E_ROFS);
+    EQUAL(rename_path("data/in.txt", "lib/python/pkg/in.txt"), E_XDEV);
     /* Entering from below through the image leads to the same directory. */
     int fd = open_ok("lib/many", OPEN_DIRECTORY, R), file;
     EQUAL(open_in(fd, "../python/pkg/m.py", 0, R, 0, &file), 0);

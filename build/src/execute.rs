@@ -1,0 +1,393 @@
+//! Walks a plan: looks every step up in the action cache, runs what is missing, stops at the first failure.
+//!
+//! The key of a step needs the digests of its inputs, not the inputs themselves. So a plan that is all hits
+//! reads one small record for each step and nothing else; files are fetched, and trees verified, only for a
+//! step that really runs.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::action::{self, Action};
+use crate::command::Log;
+use crate::digest::Digest;
+use crate::error::{Context, Error, Result};
+use crate::fetch::{Fetcher, Pin};
+use crate::layout::{self, Layout};
+use crate::plan::{Input, Kind, Plan, Step};
+use crate::report::{Outcome, Report};
+use crate::steps::{self, Work};
+use crate::store::{Output, Record, Store};
+
+/// What the cache knows of a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// It is in the cache.
+    Hit,
+    /// It was never built.
+    Missing,
+    /// It was built from other inputs; what changed.
+    Stale(Vec<String>),
+    /// Its key is not known before these steps have run.
+    After(Vec<String>),
+}
+
+/// Runs plans.
+pub struct Executor<'a> {
+    /// Results.
+    pub store: &'a Store,
+    /// Sources.
+    pub fetcher: &'a Fetcher,
+    /// Paths.
+    pub layout: &'a Layout,
+    /// What the user sees.
+    pub report: &'a Report,
+    /// How many processes may run at once.
+    pub jobs: usize,
+}
+
+impl Executor<'_> {
+    /// What the cache knows of each step, in the plan's order.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn status(&self, plan: &Plan) -> Result<Vec<Status>> {
+        let mut outputs: Vec<Option<Digest>> = vec![None; plan.steps.len()];
+        let mut all = Vec::new();
+        for (place, step) in plan.steps.iter().enumerate() {
+            let waits: Vec<String> = step
+                .inputs
+                .values()
+                .filter_map(|input| match input {
+                    Input::Step(other) if outputs.get(*other).copied().flatten().is_none() => {
+                        plan.steps.get(*other).map(|step| step.name.clone())
+                    }
+                    _ => None,
+                })
+                .collect();
+            if !waits.is_empty() {
+                all.push(Status::After(waits));
+                continue;
+            }
+            let action = action_of(step, &outputs)?;
+            all.push(match self.store.record(action.key())? {
+                Some(record) => {
+                    if let Some(slot) = outputs.get_mut(place) {
+                        *slot = Some(digest_of(&record));
+                    }
+                    Status::Hit
+                }
+                None => match self.store.latest(&step.name)? {
+                    Some(record) => Status::Stale(action::differences(&record.preimage, &action.preimage())),
+                    None => Status::Missing,
+                },
+            });
+        }
+        Ok(all)
+    }
+
+    /// Runs the plan and returns the directory of its last step's result.
+    ///
+    /// # Errors
+    /// The first failure of a step.
+    pub fn run(&self, plan: &Plan) -> Result<PathBuf> {
+        // An input that turns out to be damaged makes its step run again: the walk starts over.
+        for _ in 0..3 {
+            let outputs = self.walk(plan)?;
+            let last = outputs.last().copied().ok_or_else(|| Error::new("the plan is empty"))?;
+            self.tell_warnings();
+            if let Some(path) = self.store.tree(last)? {
+                return Ok(path);
+            }
+            self.forget_missing(plan, &outputs)?;
+        }
+        Err(Error::new("the store loses what is put into it")
+            .hint(format!("check the file system of `{}`", self.layout.cache.display())))
+    }
+
+    fn tell_warnings(&self) {
+        for warning in self.store.take_warnings() {
+            self.report.warning(&warning);
+        }
+    }
+
+    fn walk(&self, plan: &Plan) -> Result<Vec<Digest>> {
+        let walk = Mutex::new(Walk { outputs: vec![None; plan.steps.len()], ..Walk::default() });
+        let changed = Condvar::new();
+        let workers = self.jobs.clamp(1, 4);
+        std::thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(|| self.work(plan, &walk, &changed));
+            }
+        });
+        let walk = walk.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match walk.failure {
+            Some(error) => Err(error),
+            None => walk
+                .outputs
+                .into_iter()
+                .collect::<Option<_>>()
+                .ok_or_else(|| Error::new("the plan has a step that waits for itself")),
+        }
+    }
+
+    /// One worker: takes ready steps until there is nothing left or something failed.
+    fn work(&self, plan: &Plan, walk: &Mutex<Walk>, changed: &Condvar) {
+        let mut state = walk.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if state.failure.is_some() || state.outputs.iter().all(Option::is_some) {
+                changed.notify_all();
+                return;
+            }
+            let ready = plan.steps.iter().enumerate().find(|(place, step)| {
+                !state.taken.contains(place)
+                    && step.inputs.values().all(|input| match input {
+                        Input::Step(other) => state.outputs.get(*other).is_some_and(Option::is_some),
+                        _ => true,
+                    })
+            });
+            let Some((place, step)) = ready else {
+                if state.taken.len() == state.outputs.iter().flatten().count() {
+                    return;
+                }
+                state = changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            state.taken.insert(place);
+            let outputs = state.outputs.clone();
+            drop(state);
+            let result = self.step(step, &outputs);
+            state = walk.lock().unwrap_or_else(PoisonError::into_inner);
+            match result {
+                Ok(digest) => {
+                    if let Some(slot) = state.outputs.get_mut(place) {
+                        *slot = Some(digest);
+                    }
+                }
+                Err(error) => {
+                    state.failure.get_or_insert(error);
+                }
+            }
+            changed.notify_all();
+        }
+    }
+
+    fn step(&self, step: &Step, outputs: &[Option<Digest>]) -> Result<Digest> {
+        let action = action_of(step, outputs)?;
+        let key = action.key();
+        if let Some(record) = self.store.record(key)? {
+            self.report.hit(&step.name);
+            return Ok(digest_of(&record));
+        }
+        let claim = self.store.claim(key, &|| {
+            self.report.line(&format!("wait     {} (another build runs it)", step.name));
+        })?;
+        if let Some(record) = self.store.record(key)? {
+            self.report.hit(&step.name);
+            return Ok(digest_of(&record));
+        }
+        let running = self.report.start(&step.name);
+        let since = Instant::now();
+        let made = self.make(step, &action, outputs);
+        self.tell_warnings();
+        match made {
+            Ok(digest) => {
+                let seconds = since.elapsed().as_secs_f64();
+                claim.publish(Record {
+                    step: step.name.clone(),
+                    key,
+                    preimage: action.preimage(),
+                    output: Output::Tree { digest },
+                    seconds,
+                })?;
+                running.end(Outcome::Built);
+                Ok(digest)
+            }
+            Err(error) => {
+                running.end(Outcome::Failed);
+                Err(error
+                    .context(format!("step `{}` failed", step.name))
+                    .hint(format!("to stand where it failed, run `just shell \"{}\"`", step.name)))
+            }
+        }
+    }
+
+    fn make(&self, step: &Step, action: &Action, outputs: &[Option<Digest>]) -> Result<Digest> {
+        let label = format!("{}-{}", step.name, &action.key().short());
+        let dir = self.layout.work(&label);
+        if dir.exists() {
+            fs::remove_dir_all(&dir).context(|| format!("cannot clear `{}`", dir.display()))?;
+        }
+        let out = dir.join("out");
+        fs::create_dir_all(&out).context(|| format!("cannot create `{}`", out.display()))?;
+        let mut inputs = BTreeMap::new();
+        for (role, input) in &step.inputs {
+            inputs.insert(role.clone(), self.materialise(input, outputs)?);
+        }
+        let log = Log::create(&self.layout.log(&label))?;
+        let work = Work { dir: dir.clone(), out: out.clone(), inputs, log, jobs: self.jobs };
+        dispatch(step, &work, self.fetcher.offline())?;
+        // Read-only inputs that a build copied may have left folders that only their owner may enter.
+        let digest = self.store.import_tree(&out)?;
+        fs::remove_dir_all(&dir).context(|| format!("cannot clear `{}`", dir.display()))?;
+        Ok(digest)
+    }
+
+    /// The path of an input, fetched or verified.
+    fn materialise(&self, input: &Input, outputs: &[Option<Digest>]) -> Result<PathBuf> {
+        match input {
+            Input::Local { path, .. } => Ok(path.clone()),
+            Input::Pin(pin) => self.blob(pin),
+            Input::Step(place) => {
+                let digest = outputs.get(*place).copied().flatten();
+                let digest = digest.ok_or_else(|| Error::new("a step runs before its inputs"))?;
+                self.store.tree(digest)?.ok_or_else(|| {
+                    Error::new(format!("the tree `{}` is recorded but not in the store", digest.short()))
+                        .hint("run `just clean` and build again")
+                })
+            }
+        }
+    }
+
+    /// The file of a pin, from the store or fetched into it.
+    ///
+    /// # Errors
+    /// When no origin has it.
+    pub fn blob(&self, pin: &Pin) -> Result<PathBuf> {
+        if let Some(path) = self.store.blob(pin.sha256)? {
+            return Ok(path);
+        }
+        let running = self.report.start(&format!("fetch {}", pin.file));
+        let fetched = self.fetch(pin, &|done, all| {
+            let all = all.map(|all| format!(" of {}", crate::report::size(all))).unwrap_or_default();
+            running.doing(&format!("{}{all}", crate::report::size(done)));
+        });
+        running.end(if fetched.is_ok() { Outcome::Built } else { Outcome::Failed });
+        fetched
+    }
+
+    fn fetch(&self, pin: &Pin, progress: &dyn Fn(u64, Option<u64>)) -> Result<PathBuf> {
+        let scratch = self.store.scratch()?;
+        let path = scratch.path().join("download");
+        let mut file = fs::File::create(&path)?;
+        self.fetcher.download(pin, &mut file, progress)?;
+        drop(file);
+        let mut file = fs::File::open(&path)?;
+        self.store.import_blob(&mut file, Some((pin.sha256, pin.size)))?;
+        self.store
+            .blob(pin.sha256)?
+            .ok_or_else(|| Error::new(format!("`{}` vanished from the store", pin.file)))
+    }
+
+    /// Removes the records of steps whose results are gone, so that they run again.
+    fn forget_missing(&self, plan: &Plan, outputs: &[Digest]) -> Result<()> {
+        let known: Vec<_> = outputs.iter().copied().map(Some).collect();
+        for (step, digest) in plan.steps.iter().zip(outputs) {
+            if self.store.tree(*digest)?.is_none() {
+                self.store.forget(action_of(step, &known)?.key())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Walk {
+    outputs: Vec<Option<Digest>>,
+    taken: std::collections::BTreeSet<usize>,
+    failure: Option<Error>,
+}
+
+fn digest_of(record: &Record) -> Digest {
+    match record.output {
+        Output::Blob { digest, .. } | Output::Tree { digest } => digest,
+    }
+}
+
+/// The action of a step whose inputs' digests are known.
+fn action_of(step: &Step, outputs: &[Option<Digest>]) -> Result<Action> {
+    let mut inputs = BTreeMap::new();
+    for (role, input) in &step.inputs {
+        let digest = match input {
+            Input::Pin(pin) => pin.sha256,
+            Input::Local { digest, .. } => *digest,
+            Input::Step(place) => outputs
+                .get(*place)
+                .copied()
+                .flatten()
+                .ok_or_else(|| Error::new(format!("`{}` is planned before its input `{role}`", step.name)))?,
+        };
+        inputs.insert(role.clone(), digest);
+    }
+    let (kind, revision) = kind_of(&step.kind);
+    let params: Value = step.params.clone();
+    Ok(Action { step: step.name.clone(), kind: format!("{kind}/{revision}"), params, inputs })
+}
+
+fn kind_of(kind: &Kind) -> (&'static str, u32) {
+    match kind {
+        Kind::Toolchain(_) => ("toolchain", steps::toolchain::REVISION),
+        Kind::Libc(_) => ("libc", steps::sysroot::LIBC_REVISION),
+        Kind::Libcxx(_) => ("libcxx", steps::sysroot::LIBCXX_REVISION),
+        Kind::Vfs => ("vfs", steps::sysroot::VFS_REVISION),
+        Kind::Sysroot => ("sysroot", steps::sysroot::MERGE_REVISION),
+        Kind::Tools => ("tools", steps::tools::REVISION),
+        Kind::Python(_) => ("python", steps::python::REVISION),
+        Kind::Library(_) => ("library", steps::library::REVISION),
+        Kind::Cpython(_) => ("cpython", steps::cpython::REVISION),
+        Kind::Rust(_) => ("rust", steps::rust::REVISION),
+        Kind::Crates => ("crates", steps::rust::CRATES_REVISION),
+        Kind::Extension(_) => ("extension", steps::packages::EXTENSION_REVISION),
+        Kind::Wheel { .. } => ("wheel", steps::packages::WHEEL_REVISION),
+        Kind::Guest => ("guest", steps::guest::REVISION),
+        Kind::Component(_) => ("component", steps::component::REVISION),
+    }
+}
+
+fn dispatch(step: &Step, work: &Work, offline: bool) -> Result<()> {
+    match &step.kind {
+        Kind::Toolchain(sources) => steps::toolchain::assemble(work, sources),
+        Kind::Libc(sources) => steps::sysroot::libc(work, sources, &step.params),
+        Kind::Libcxx(sources) => steps::sysroot::libcxx(work, sources),
+        Kind::Vfs => steps::sysroot::vfs(work),
+        Kind::Sysroot => steps::sysroot::merge(work),
+        Kind::Tools => steps::tools::install(work),
+        Kind::Python(recipe) => steps::python::build(work, recipe),
+        Kind::Library(recipe) => steps::library::build(work, recipe),
+        Kind::Cpython(recipe) => steps::cpython::build(work, recipe),
+        Kind::Rust(sources) => steps::rust::assemble(work, sources),
+        Kind::Crates => steps::rust::vendor(work, &step.params, offline),
+        Kind::Extension(recipe) => steps::packages::extension(work, recipe),
+        Kind::Wheel { .. } => steps::packages::wheel(work),
+        Kind::Guest => steps::guest::build(work),
+        Kind::Component(parts) => steps::component::link(work, parts),
+    }
+}
+
+/// A table of steps and what the cache knows of them.
+#[must_use]
+pub fn show(plan: &Plan, statuses: &[Status]) -> String {
+    let width = plan.steps.iter().map(|step| step.name.len()).max().unwrap_or_default();
+    let mut text = String::new();
+    for (step, status) in plan.steps.iter().zip(statuses) {
+        let status = match status {
+            Status::Hit => "hit".to_owned(),
+            Status::Missing => "missing".to_owned(),
+            Status::Stale(changes) if changes.is_empty() => "stale".to_owned(),
+            Status::Stale(changes) => format!("stale: {}", changes.join(", ")),
+            Status::After(steps) => format!("after {}", steps.join(", ")),
+        };
+        text.push_str(&format!("{:<width$}  {status}\n", step.name));
+    }
+    text
+}
+
+/// The name of a step's work directory, for `shell`.
+#[must_use]
+pub fn work_prefix(step: &str) -> String {
+    layout::file_name(&format!("{step}-"))
+}

@@ -1,0 +1,471 @@
+//! From a closure of packages to a graph of steps.
+//!
+//! A plan is a value: it is made from recipes, pins and the digests of the checkout's own files, needs no
+//! network and no store, and can be printed before anything runs. Steps stand in topological order.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::fetch::Pin;
+use crate::lock::LockedWheel;
+use crate::name::PackageName;
+use crate::recipe::{Backend, Catalog, Kind as RecipeKind, Recipe, Source};
+use crate::resolve::{Chosen, Closure};
+use crate::store::tree_digest;
+
+/// One thing to do. Closed: a new kind breaks every `match` that must know it.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// The compiler, from its pins.
+    Toolchain(Vec<Source>),
+    /// wasi-libc, the exception tags and setjmp.
+    Libc(Vec<Source>),
+    /// The C++ library.
+    Libcxx(Vec<Source>),
+    /// The in-component file system.
+    Vfs,
+    /// libc, libc++ and the file system as one sysroot.
+    Sysroot,
+    /// Build tools from their wheels.
+    Tools,
+    /// CPython for the build machine.
+    Python(Box<Recipe>),
+    /// A C library.
+    Library(Box<Recipe>),
+    /// CPython for the guest.
+    Cpython(Box<Recipe>),
+    /// The Rust compiler and the sources of its standard library.
+    Rust(Vec<Source>),
+    /// The crates of lock files, vendored; the only step besides fetching that uses the network.
+    Crates,
+    /// A Python package with extension modules.
+    Extension(Box<Recipe>),
+    /// A pure-Python package.
+    Wheel {
+        /// Its name.
+        name: PackageName,
+    },
+    /// The guest runtime.
+    Guest,
+    /// The component.
+    Component(Box<Parts>),
+}
+
+/// What the last step of a plan is told.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// The packages that the user named, joined by `+`; `python` for none.
+    pub names: String,
+    /// The WIT world that the component implements.
+    pub world: String,
+    /// What the manifest says of every input.
+    pub inputs: Vec<Value>,
+    /// For each package: its name, the modules to import and the smoke code, used by `check`.
+    pub checks: Vec<Value>,
+}
+
+/// Where an input comes from.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// The result of another step, by its place in the plan.
+    Step(usize),
+    /// A pinned file.
+    Pin(Pin),
+    /// A file or directory of the checkout.
+    Local {
+        /// Where it is.
+        path: PathBuf,
+        /// The digest of its content.
+        digest: Digest,
+    },
+}
+
+/// A node of the plan.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Its name, such as `extension numpy`; unique in the plan.
+    pub name: String,
+    /// What is to be done.
+    pub kind: Kind,
+    /// Everything that goes into the key besides the inputs.
+    pub params: Value,
+    /// The inputs by role.
+    pub inputs: BTreeMap<String, Input>,
+}
+
+/// Steps in topological order; the last one makes the component.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// The steps.
+    pub steps: Vec<Step>,
+}
+
+/// Everything that a plan is made from.
+pub struct Materials<'a> {
+    /// The checkout.
+    pub checkout: &'a Path,
+    /// All recipes.
+    pub catalog: &'a Catalog,
+    /// The pins of `sysroot/toolchain.toml`, by table.
+    pub pins: &'a BTreeMap<String, Vec<Source>>,
+    /// Finds the wheels of a recipe's build tools.
+    pub tools: &'a dyn Fn(&[String]) -> Result<Vec<LockedWheel>>,
+    /// An installed wasi-sdk that replaces the pinned compiler, with the digest of its `bin/clang`.
+    pub installed_sdk: Option<(PathBuf, Digest)>,
+    /// A description of the build machine's C compiler, which builds the build machine's Python.
+    pub machine: String,
+}
+
+/// Makes the plan of a component.
+///
+/// # Errors
+/// When a recipe, a pin or a file of the checkout that it needs is missing.
+pub fn plan(materials: &Materials<'_>, closure: &Closure, world: &str) -> Result<Plan> {
+    let mut planner = Planner { materials, plan: Plan::default(), places: BTreeMap::new() };
+    planner.component(closure, world)?;
+    Ok(planner.plan)
+}
+
+struct Planner<'a> {
+    materials: &'a Materials<'a>,
+    plan: Plan,
+    places: BTreeMap<String, usize>,
+}
+
+type Inputs = BTreeMap<String, Input>;
+
+impl Planner<'_> {
+    fn add(&mut self, name: &str, kind: Kind, params: Value, inputs: Inputs) -> usize {
+        let place = self.plan.steps.len();
+        self.plan.steps.push(Step { name: name.to_owned(), kind, params, inputs });
+        self.places.insert(name.to_owned(), place);
+        place
+    }
+
+    fn known(&self, name: &str) -> Option<usize> {
+        self.places.get(name).copied()
+    }
+
+    fn pins(&self, table: &str) -> Result<Vec<Source>> {
+        self.materials.pins.get(table).cloned().ok_or_else(|| {
+            Error::new(format!("expected a table `{table}` in `sysroot/toolchain.toml` but found none"))
+        })
+    }
+
+    /// Adds a file or a directory of the checkout to the inputs.
+    fn local(&self, inputs: &mut Inputs, role: &str, path: &str) -> Result<()> {
+        let path = self.materials.checkout.join(path);
+        let digest = if path.is_dir() { tree_digest(&path)? } else { Digest::of_file(&path)?.0 };
+        inputs.insert(role.to_owned(), Input::Local { path, digest });
+        Ok(())
+    }
+
+    fn patches_in(&self, inputs: &mut Inputs, folder: &str) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(self.materials.checkout.join(folder))? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name.ends_with(".patch") {
+                self.local(inputs, &format!("patch/{name}"), &format!("{folder}/{name}"))?;
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn toolchain(&mut self) -> Result<usize> {
+        if let Some(place) = self.known("toolchain") {
+            return Ok(place);
+        }
+        let mut inputs = Inputs::new();
+        let mut sources = Vec::new();
+        let installed = match &self.materials.installed_sdk {
+            Some((path, digest)) => {
+                inputs.insert("sdk".to_owned(), Input::Local { path: path.clone(), digest: *digest });
+                true
+            }
+            None => {
+                sources = self.pins("clang")?;
+                source_inputs(&mut inputs, &sources);
+                false
+            }
+        };
+        let params = json!({ "sources": source_keys(&sources), "installed": installed });
+        Ok(self.add("toolchain", Kind::Toolchain(sources), params, inputs))
+    }
+
+    fn tools(&mut self, label: &str, requires: &[String]) -> Result<usize> {
+        let name = format!("tools {label}");
+        if let Some(place) = self.known(&name) {
+            return Ok(place);
+        }
+        let wheels = (self.materials.tools)(requires)?;
+        let mut inputs = Inputs::new();
+        for wheel in wheels {
+            inputs.insert(format!("source/{}", wheel.file), Input::Pin(wheel.pin()));
+        }
+        Ok(self.add(&name, Kind::Tools, Value::Null, inputs))
+    }
+
+    fn sysroot(&mut self) -> Result<usize> {
+        if let Some(place) = self.known("sysroot") {
+            return Ok(place);
+        }
+        let toolchain = self.toolchain()?;
+        let tools = self.tools("sysroot", &["cmake==4.4.0".to_owned(), "ninja==1.13.2".to_owned()])?;
+        let base = Inputs::from([
+            ("toolchain".to_owned(), Input::Step(toolchain)),
+            ("tools".to_owned(), Input::Step(tools)),
+        ]);
+
+        let sources = self.pins("wasi-libc")?;
+        let mut inputs = base.clone();
+        source_inputs(&mut inputs, &sources);
+        let patches = self.patches_in(&mut inputs, "sysroot/wasi-libc")?;
+        self.local(&mut inputs, "tags.s", "sysroot/tags.s")?;
+        let params = json!({ "sources": source_keys(&sources), "patches": patches });
+        let libc = self.add("libc", Kind::Libc(sources), params, inputs);
+
+        let sources = self.pins("llvm")?;
+        let mut inputs = base.clone();
+        source_inputs(&mut inputs, &sources);
+        inputs.insert("libc".to_owned(), Input::Step(libc));
+        let params = json!({ "sources": source_keys(&sources) });
+        let libcxx = self.add("libcxx", Kind::Libcxx(sources), params, inputs);
+
+        let mut inputs = Inputs::from([
+            ("toolchain".to_owned(), Input::Step(toolchain)),
+            ("libc".to_owned(), Input::Step(libc)),
+        ]);
+        self.local(&mut inputs, "vfs", "sysroot/vfs")?;
+        let vfs = self.add("vfs", Kind::Vfs, Value::Null, inputs);
+
+        let parts = [("libc", libc), ("libcxx", libcxx), ("vfs", vfs)];
+        let inputs = parts.map(|(role, place)| (role.to_owned(), Input::Step(place))).into();
+        Ok(self.add("sysroot", Kind::Sysroot, Value::Null, inputs))
+    }
+
+    fn recipe(&self, name: &str) -> Result<Recipe> {
+        let name = PackageName::new(name)?;
+        self.materials
+            .catalog
+            .get(&name)
+            .cloned()
+            .ok_or_else(|| Error::new(format!("expected a recipe `{name}` but there is none")))
+    }
+
+    /// The inputs that every recipe has: its sources and patches.
+    fn recipe_inputs(&self, recipe: &Recipe) -> Inputs {
+        let mut inputs = Inputs::new();
+        source_inputs(&mut inputs, &recipe.sources);
+        for patch in &recipe.patches {
+            let input = Input::Local { path: patch.path.clone(), digest: patch.digest };
+            inputs.insert(format!("patch/{}", patch.file), input);
+        }
+        inputs
+    }
+
+    fn build_python(&mut self) -> Result<usize> {
+        if let Some(place) = self.known("python") {
+            return Ok(place);
+        }
+        let recipe = self.recipe("cpython")?;
+        let mut inputs = Inputs::new();
+        source_inputs(&mut inputs, &recipe.sources);
+        let params = json!({ "sources": source_keys(&recipe.sources), "machine": self.materials.machine });
+        Ok(self.add("python", Kind::Python(Box::new(recipe)), params, inputs))
+    }
+
+    fn with_host(&mut self, recipe: &Recipe, inputs: &mut Inputs) -> Result<()> {
+        for host in &recipe.requires_host {
+            let place = self.built(&self.recipe(host.as_str())?)?;
+            inputs.insert(format!("host/{host}"), Input::Step(place));
+        }
+        Ok(())
+    }
+
+    fn compile_inputs(&mut self, recipe: &Recipe) -> Result<Inputs> {
+        let mut inputs = self.recipe_inputs(recipe);
+        inputs.insert("toolchain".to_owned(), Input::Step(self.toolchain()?));
+        inputs.insert("sysroot".to_owned(), Input::Step(self.sysroot()?));
+        if !recipe.requires_build.is_empty() {
+            let requires: Vec<_> =
+                recipe.requires_build.iter().map(|pin| format!("{}=={}", pin.name, pin.version)).collect();
+            let tools = self.tools(recipe.name.as_str(), &requires)?;
+            inputs.insert("tools".to_owned(), Input::Step(tools));
+        }
+        self.with_host(recipe, &mut inputs)?;
+        Ok(inputs)
+    }
+
+    fn cpython(&mut self) -> Result<usize> {
+        if let Some(place) = self.known("cpython") {
+            return Ok(place);
+        }
+        let recipe = self.recipe("cpython")?;
+        let mut inputs = self.compile_inputs(&recipe)?;
+        inputs.insert("python".to_owned(), Input::Step(self.build_python()?));
+        let params = recipe.build_key();
+        Ok(self.add("cpython", Kind::Cpython(Box::new(recipe)), params, inputs))
+    }
+
+    fn rust(&mut self) -> Result<usize> {
+        if let Some(place) = self.known("rust") {
+            return Ok(place);
+        }
+        let sources = self.pins("rust")?;
+        let mut inputs = Inputs::new();
+        source_inputs(&mut inputs, &sources);
+        let params = json!({ "sources": source_keys(&sources) });
+        Ok(self.add("rust", Kind::Rust(sources), params, inputs))
+    }
+
+    /// The step that makes what a recipe gives.
+    fn built(&mut self, recipe: &Recipe) -> Result<usize> {
+        let label = match recipe.kind {
+            RecipeKind::Extension => "extension",
+            RecipeKind::Pure => "wheel",
+            RecipeKind::Library => "library",
+            RecipeKind::Interpreter => return self.cpython(),
+        };
+        let name = format!("{label} {}", recipe.name);
+        if let Some(place) = self.known(&name) {
+            return Ok(place);
+        }
+        let params = recipe.build_key();
+        match recipe.kind {
+            RecipeKind::Library => {
+                let inputs = self.compile_inputs(recipe)?;
+                Ok(self.add(&name, Kind::Library(Box::new(recipe.clone())), params, inputs))
+            }
+            RecipeKind::Pure => {
+                let mut inputs = self.recipe_inputs(recipe);
+                inputs.insert("python".to_owned(), Input::Step(self.build_python()?));
+                Ok(self.add(&name, Kind::Wheel { name: recipe.name.clone() }, params, inputs))
+            }
+            _ => {
+                let mut inputs = self.compile_inputs(recipe)?;
+                inputs.insert("python".to_owned(), Input::Step(self.build_python()?));
+                inputs.insert("cpython".to_owned(), Input::Step(self.cpython()?));
+                if matches!(recipe.build.backend, Backend::CargoPyo3(_)) {
+                    let rust = self.rust()?;
+                    inputs.insert("rust".to_owned(), Input::Step(rust));
+                    let mut crates = self.recipe_inputs(recipe);
+                    crates.insert("rust".to_owned(), Input::Step(rust));
+                    let params = recipe.build_key();
+                    let crates = self.add(&format!("crates {}", recipe.name), Kind::Crates, params, crates);
+                    inputs.insert("crates".to_owned(), Input::Step(crates));
+                }
+                Ok(self.add(&name, Kind::Extension(Box::new(recipe.clone())), params, inputs))
+            }
+        }
+    }
+
+    fn guest(&mut self) -> Result<usize> {
+        let (toolchain, sysroot, rust, cpython) =
+            (self.toolchain()?, self.sysroot()?, self.rust()?, self.cpython()?);
+        let mut inputs = Inputs::from([("rust".to_owned(), Input::Step(rust))]);
+        self.local(&mut inputs, "runtime/Cargo.toml", "runtime/Cargo.toml")?;
+        self.local(&mut inputs, "runtime/Cargo.lock", "runtime/Cargo.lock")?;
+        let crates = self.add("crates runtime", Kind::Crates, Value::Null, inputs);
+        let mut inputs: Inputs = [
+            ("toolchain", toolchain),
+            ("sysroot", sysroot),
+            ("rust", rust),
+            ("cpython", cpython),
+            ("crates", crates),
+        ]
+        .map(|(role, place)| (role.to_owned(), Input::Step(place)))
+        .into();
+        for part in ["Cargo.toml", "Cargo.lock", "src", "python", "wit", "exports.txt"] {
+            self.local(&mut inputs, &format!("runtime/{part}"), &format!("runtime/{part}"))?;
+        }
+        Ok(self.add("guest", Kind::Guest, Value::Null, inputs))
+    }
+
+    fn component(&mut self, closure: &Closure, world: &str) -> Result<usize> {
+        let mut inputs = Inputs::new();
+        let mut checks = Vec::new();
+        let cpython = self.cpython()?;
+        inputs.insert("cpython".to_owned(), Input::Step(cpython));
+        inputs.insert("sysroot".to_owned(), Input::Step(self.sysroot()?));
+        let guest = self.guest()?;
+        inputs.insert("guest".to_owned(), Input::Step(guest));
+        self.local(&mut inputs, "wit", &format!("runtime/wit/{world}.wit"))?;
+        for chosen in &closure.packages {
+            let place = match chosen {
+                Chosen::Recipe { name, .. } => {
+                    let recipe = self.recipe(name.as_str())?;
+                    checks.push(json!({
+                        "name": name, "imports": recipe.imports, "smoke": recipe.smoke,
+                    }));
+                    self.built(&recipe)?
+                }
+                Chosen::Wheel { name, version, pin, .. } => {
+                    checks.push(json!({ "name": name, "imports": [], "smoke": null }));
+                    let mut inputs = Inputs::from([(format!("source/{}", pin.file), Input::Pin(pin.clone()))]);
+                    inputs.insert("python".to_owned(), Input::Step(self.build_python()?));
+                    let params = json!({ "name": name, "version": version.to_string() });
+                    self.add(&format!("wheel {name}"), Kind::Wheel { name: name.clone() }, params, inputs)
+                }
+            };
+            inputs.insert(format!("package/{}", chosen.name()), Input::Step(place));
+        }
+        let names: Vec<_> = closure.named.iter().map(PackageName::as_str).collect();
+        let names = if names.is_empty() { "python".to_owned() } else { names.join("+") };
+        let parts = Parts { names, world: world.to_owned(), inputs: self.listed(closure), checks };
+        let params = json!({ "names": parts.names, "world": world, "inputs": parts.inputs, "checks": parts.checks });
+        let name = format!("component {}", parts.names);
+        Ok(self.add(&name, Kind::Component(Box::new(parts)), params, inputs))
+    }
+
+    /// What the manifest says: every pinned file that any step of the plan uses, once.
+    fn listed(&self, closure: &Closure) -> Vec<Value> {
+        let mut licences: BTreeMap<Digest, Value> = BTreeMap::new();
+        for recipe in self.materials.catalog.iter() {
+            for source in &recipe.sources {
+                licences.insert(
+                    source.sha256,
+                    json!({ "name": recipe.name, "version": recipe.version.to_string(), "license": recipe.license.spdx }),
+                );
+            }
+        }
+        for chosen in &closure.packages {
+            if let Chosen::Wheel { name, version, pin, license, .. } = chosen {
+                licences.insert(
+                    pin.sha256,
+                    json!({ "name": name, "version": version.to_string(), "license": license }),
+                );
+            }
+        }
+        let mut inputs: BTreeMap<String, Value> = BTreeMap::new();
+        for step in &self.plan.steps {
+            for input in step.inputs.values() {
+                if let Input::Pin(pin) = input {
+                    let mut entry = json!({ "file": pin.file, "sha256": pin.sha256, "step": step.name });
+                    if let Some(Value::Object(extra)) = licences.get(&pin.sha256) {
+                        for (key, value) in extra {
+                            entry[key.as_str()] = value.clone();
+                        }
+                    }
+                    inputs.entry(pin.file.clone()).or_insert(entry);
+                }
+            }
+        }
+        inputs.into_values().collect()
+    }
+}
+
+fn source_inputs(inputs: &mut Inputs, sources: &[Source]) {
+    for source in sources {
+        inputs.insert(format!("source/{}", source.file), Input::Pin(source.pin()));
+    }
+}
+
+fn source_keys(sources: &[Source]) -> Value {
+    sources.iter().map(|source| json!(source.key())).collect()
+}

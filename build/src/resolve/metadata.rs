@@ -1,0 +1,119 @@
+//! Core metadata: the header fields of a wheel's `METADATA`.
+
+use pep440_rs::{Version, VersionSpecifiers};
+
+use super::Requirement;
+use crate::error::{Error, Result};
+use crate::name::PackageName;
+
+/// The fields that matter here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// The package.
+    pub name: PackageName,
+    /// Its version.
+    pub version: Version,
+    /// All requirements, also those of extras and of other platforms.
+    pub requires: Vec<Requirement>,
+    /// The Python versions that it supports.
+    pub requires_python: Option<VersionSpecifiers>,
+    /// The licence: the SPDX expression, or else what an older package says in its place.
+    pub license: Option<String>,
+}
+
+/// Reads core metadata (an e-mail header, PEP 566).
+///
+/// # Errors
+/// When the name or the version is missing, or a field that is needed cannot be understood.
+pub fn parse_metadata(text: &str) -> Result<Metadata> {
+    let fields = fields(text);
+    let all = |key: &str| fields.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(key));
+    let first = |key: &str| all(key).map(|(_, value)| value.as_str()).find(|value| !value.is_empty());
+    let needed = |key: &str| first(key).ok_or_else(|| Error::new(format!("the metadata has no `{key}`")));
+    let version = needed("Version")?;
+    let mut requires = Vec::new();
+    let mut problems = Vec::new();
+    for (_, value) in all("Requires-Dist") {
+        match super::parse_requirement(value) {
+            Ok(requirement) => requires.push(requirement),
+            Err(why) => problems.push(format!("`{}`: {why}", value.escape_debug())),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(Error::new("the metadata has malformed requirements").details(problems));
+    }
+    let requires_python = match first("Requires-Python") {
+        Some(text) => Some(text.parse().map_err(|_| {
+            Error::new(format!("the metadata has a malformed `Requires-Python`: `{}`", text.escape_debug()))
+        })?),
+        None => None,
+    };
+    let classifier = || {
+        let mut names = all("Classifier").filter_map(|(_, value)| {
+            let rest = value.strip_prefix("License :: ")?;
+            rest.rsplit(" :: ").next().filter(|name| *name != "OSI Approved")
+        });
+        names.next().map(str::to_owned)
+    };
+    // `License` often holds the whole text: only a short one names a licence.
+    let short = || first("License").filter(|text| text.len() <= 60 && !text.contains('\n')).map(str::to_owned);
+    Ok(Metadata {
+        name: PackageName::new(needed("Name")?)?,
+        version: version
+            .parse()
+            .map_err(|_| Error::new(format!("the metadata has a malformed version `{}`", version.escape_debug())))?,
+        requires,
+        requires_python,
+        license: first("License-Expression").map(str::to_owned).or_else(short).or_else(classifier),
+    })
+}
+
+fn fields(text: &str) -> Vec<(String, String)> {
+    let mut fields: Vec<(String, String)> = Vec::new();
+    for line in text.lines() {
+        if line.is_empty() {
+            break;
+        }
+        if line.starts_with([' ', '\t']) {
+            if let Some((_, value)) = fields.last_mut() {
+                value.push('\n');
+                value.push_str(line.trim());
+            }
+        } else if let Some((key, value)) = line.split_once(':') {
+            fields.push((key.trim().to_owned(), value.trim().to_owned()));
+        }
+    }
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_header_only() {
+        let text = "Metadata-Version: 2.4\nName: A.b\nVersion: 1.0\nLicense: Long\n  text\n\
+             Classifier: License :: OSI Approved\nClassifier: License :: OSI Approved :: MIT License\n\
+             Requires-Python: >=3.8\nRequires-Dist: c (>=1) ; extra == 'x'\n\nRequires-Dist: d\n";
+        let metadata = parse_metadata(text).unwrap();
+        assert_eq!((metadata.name.as_str(), metadata.license.as_deref()), ("a-b", Some("MIT License")));
+        let requires: Vec<String> = metadata.requires.iter().map(ToString::to_string).collect();
+        assert_eq!(requires, ["c>=1 ; extra == 'x'"]);
+        assert_eq!(metadata.requires_python, Some(">=3.8".parse().unwrap()));
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        let error = |text: &str| parse_metadata(text).unwrap_err().to_string();
+        assert_eq!(error("Name: a\n"), "the metadata has no `Version`");
+        assert_eq!(error("Name: a\nVersion: x y\n"), "the metadata has a malformed version `x y`");
+        let text = error("Name: a\nVersion: 1\nRequires-Dist: b @ https://x.example/y\nRequires-Dist: c >\n");
+        let mut lines = text.lines();
+        assert_eq!(lines.next(), Some("the metadata has malformed requirements"));
+        assert_eq!(
+            lines.next(),
+            Some("  `b @ https://x.example/y`: an address is not supported, only a name with versions")
+        );
+        assert!(lines.next().is_some_and(|line| line.starts_with("  `c >`: ")), "{text}");
+    }
+}

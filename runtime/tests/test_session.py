@@ -1,0 +1,308 @@
+"""Tests of the session's Python parts; run by the build machine's Python with `unittest`."""
+
+import contextlib
+import os
+import sys
+import unittest
+
+from fake_eryx import EMBEDDER
+
+import _eryx_output
+import _eryx_session
+
+
+class SessionCase(unittest.TestCase):
+    """A fresh session for each test; what it prints does not reach the terminal."""
+
+    def setUp(self):
+        EMBEDDER.callbacks = [
+            ("echo", "Says it again.", '{"type":"object","properties":{"a":{"type":"integer"},"delay":{"type":"number"}},"required":["a"]}'),
+            ("http.get", "", "{}"),
+        ]
+        EMBEDDER.cancelled.clear()
+        self._streams = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
+        self._main = sys.modules["__main__"]
+        self._saved = os.dup(1), os.dup(2)
+        sink = os.open(os.devnull, os.O_WRONLY)
+        self._read, write = os.pipe()
+        os.dup2(sink, 1)
+        os.dup2(write, 2)
+        os.close(sink)
+        os.close(write)
+        os.environ["HOME"] = os.getcwd()
+        _eryx_session.start()
+
+    def tearDown(self):
+        _eryx_output.flush()
+        for number, copy in enumerate(self._saved, 1):
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(self._read)
+        sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__ = self._streams
+        sys.modules["__main__"] = self._main
+
+    def stderr(self):
+        _eryx_output.flush()
+        return os.read(self._read, 1 << 16).decode()
+
+    def run_code(self, source):
+        succeeded, text = _eryx_session.execute(source)
+        self.assertTrue(succeeded, text)
+        return text
+
+    def fail_code(self, source):
+        succeeded, text = _eryx_session.execute(source)
+        self.assertFalse(succeeded, text)
+        return text
+
+
+class Execute(SessionCase):
+    def test_output_is_returned_and_globals_persist(self):
+        self.assertEqual(self.run_code("x = 41\nprint('a')"), "a\n")
+        self.assertEqual(self.run_code("print(x + 1, end='')"), "42")
+        self.assertEqual(self.run_code("print(__name__)"), "__main__\n")
+
+    def test_bytes_and_redirection(self):
+        self.assertEqual(self.run_code("import sys; sys.stdout.buffer.write(b'\\xff!')"), "\ufffd!")
+        code = "import io, contextlib\nwith contextlib.redirect_stdout(io.StringIO()) as f: print('x')\nprint(len(f.getvalue()))"
+        self.assertEqual(self.run_code(code), "2\n")
+
+    def test_a_closed_stdout_is_replaced(self):
+        self.run_code("import sys; sys.stdout.close()")
+        self.assertEqual(self.run_code("print(1)"), "1\n")
+
+    def test_traceback_shows_lines_of_earlier_calls(self):
+        self.run_code("def f():\n    return 1 / 0")
+        self.assertEqual(
+            self.fail_code("f()"),
+            'Traceback (most recent call last):\n  File "<execute-2>", line 1, in <module>\n    f()\n    ~^^\n'
+            '  File "<execute-1>", line 2, in f\n    return 1 / 0\n           ~~^~~\n'
+            "ZeroDivisionError: division by zero\n",
+        )
+
+    def test_syntax_errors(self):
+        self.assertEqual(
+            self.fail_code("x = (1"),
+            '  File "<execute-1>", line 1\n    x = (1\n        ^\nSyntaxError: \'(\' was never closed\n',
+        )
+        self.assertIn("    return 1\n", self.fail_code("pass\nreturn 1"))
+        self.assertIn("SyntaxError", self.fail_code("x = '\0'"))
+
+    def test_chains_notes_and_groups(self):
+        text = self.fail_code(
+            "try:\n    1 / 0\nexcept Exception as e:\n    e.add_note('a note')\n    raise ExceptionGroup('g', [ValueError('v')]) from e"
+        )
+        self.assertIn("a note\n\nThe above exception was the direct cause", text)
+        self.assertIn("ValueError: v", text)
+        self.assertNotIn("<eryx", text)
+        self.assertNotIn("_eryx_session", text.replace("<execute-1>", ""))
+
+    def test_exit_statuses(self):
+        cases = {"": 0, "None": 0, "3": 3, "True": 1, "256": 0, "-1": 255, "10**30": 255, "'bye'": 1}
+        for argument, status in cases.items():
+            with self.subTest(argument):
+                self.assertEqual(self.fail_code(f"import sys; sys.exit({argument})"), f"SystemExit: {status}")
+        self.assertEqual(self.stderr(), "bye\n")
+        self.assertEqual(self.fail_code("import sys, asyncio\nawait asyncio.sleep(0)\nsys.exit(7)"), "SystemExit: 7")
+
+    def test_other_base_exceptions(self):
+        self.assertTrue(self.fail_code("raise KeyboardInterrupt").endswith("\nKeyboardInterrupt\n"))
+        self.assertTrue(self.fail_code("def f(): f()\nf()").endswith("RecursionError: maximum recursion depth exceeded\n"))
+        text = self.fail_code("class E(Exception):\n    def __str__(self): raise SystemExit\nraise E")
+        self.assertIn("E", text)
+
+    def test_clear(self):
+        self.run_code("x = 1")
+        _eryx_session.clear_state()
+        self.assertEqual(self.run_code("print('x' in globals(), callable(invoke), callable(echo))"), "False True True\n")
+
+    def test_pickle_and_inspect_of_session_classes(self):
+        self.run_code("class A:\n    def f(self):\n        return 1\n")
+        self.assertEqual(
+            self.run_code("import pickle, inspect\nprint(type(pickle.loads(pickle.dumps(A()))) is A)\nprint(inspect.getsource(A.f))"),
+            "True\n    def f(self):\n        return 1\n\n",
+        )
+
+
+class Asyncio(SessionCase):
+    def test_top_level_await_and_gather(self):
+        code = "import asyncio\nprint(await asyncio.gather(*(echo(a=i, delay=0.01) for i in range(3))))"
+        self.assertEqual(self.run_code(code), "[{'a': 0, 'delay': 0.01}, {'a': 1, 'delay': 0.01}, {'a': 2, 'delay': 0.01}]\n")
+        self.assertEqual(self.run_code("print(await invoke('echo', '{\"a\": 1}'), await http_get.__call__() if 0 else '')"), '{"a": 1} \n')
+
+    def test_timers_and_calls_together(self):
+        code = (
+            "import asyncio\nlog = []\nasync def timer():\n    await asyncio.sleep(0.03); log.append('timer')\n"
+            "async def call():\n    await echo(a=1, delay=0.01); log.append('call')\n"
+            "async with asyncio.TaskGroup() as g:\n    g.create_task(timer()); g.create_task(call())\nprint(log)"
+        )
+        self.assertEqual(self.run_code(code), "['call', 'timer']\n")
+
+    def test_timeout_cancels_the_call(self):
+        code = "import asyncio\ntry:\n    await asyncio.wait_for(echo(a=1, delay=60), 0.01)\nexcept TimeoutError:\n    print('late')"
+        self.assertEqual(self.run_code(code), "late\n")
+        self.assertEqual(len(EMBEDDER.cancelled), 1)
+
+    def test_errors_of_callbacks(self):
+        text = self.fail_code("await invoke('nobody', {})")
+        self.assertEqual(
+            text,
+            'Traceback (most recent call last):\n  File "<execute-1>", line 1, in <module>\n'
+            "    await invoke('nobody', {})\neryx.CallbackError: no callback `nobody`\n",
+        )
+        self.run_code("import eryx\ntry:\n    await invoke('nobody')\nexcept eryx.CallbackError as e: assert str(e) == 'no callback `nobody`'")
+        self.assertIn("missing 1 required keyword-only argument: 'a'", self.fail_code("await echo()"))
+        self.assertIn("unexpected keyword argument 'c'", self.fail_code("await echo(a=1, c=1)"))
+
+    def test_signature(self):
+        code = "import inspect\nprint(inspect.signature(echo), echo.__name__, echo.__doc__, inspect.iscoroutinefunction(echo))"
+        self.assertEqual(self.run_code(code), "(*, a: int, delay: float = <not given>) echo Says it again. True\n")
+
+    def test_asyncio_run_and_nesting(self):
+        code = "import asyncio\nasync def f():\n    return await echo(a=2)\nprint(asyncio.run(f()))"
+        self.assertEqual(self.run_code(code), "{'a': 2}\n")
+        self.assertIn("cannot be called from a running event loop", self.fail_code("import asyncio\nasyncio.run(asyncio.sleep(0))\nawait asyncio.sleep(0)\nasyncio.run(asyncio.sleep(0))"))
+
+    def test_queue_timeout_and_threads(self):
+        code = (
+            "import asyncio\nq = asyncio.Queue()\nasyncio.get_running_loop().call_later(0.005, q.put_nowait, 5)\n"
+            "async with asyncio.timeout(5):\n    print(await q.get())\nprint(await asyncio.to_thread(sum, [1, 2]))"
+        )
+        self.assertEqual(self.run_code(code), "5\n3\n")
+
+    def test_deadlock_is_an_error(self):
+        self.assertIn("RuntimeError: deadlock:", self.fail_code("import asyncio\nawait asyncio.Future()"))
+        self.assertEqual(self.run_code("await asyncio.sleep(0)\nprint(1)"), "1\n")
+
+    def test_tasks_left_behind_are_cancelled(self):
+        self.run_code("import asyncio\nt = asyncio.create_task(asyncio.sleep(60), name='left')\nawait asyncio.sleep(0)")
+        self.assertIn("task 'left' was cancelled", self.stderr())
+        self.assertEqual(self.run_code("print(t.cancelled())"), "True\n")
+
+    def test_traceback_of_a_task_has_no_foreign_frames(self):
+        text = self.fail_code("import asyncio\nawait asyncio.sleep(0)\n1 / 0")
+        self.assertEqual(
+            text,
+            'Traceback (most recent call last):\n  File "<execute-1>", line 3, in <module>\n    1 / 0\n    ~~^~~\n'
+            "ZeroDivisionError: division by zero\n",
+        )
+
+    def test_callbacks_follow_the_list(self):
+        self.run_code("print(echo, http_get)")
+        EMBEDDER.callbacks = EMBEDDER.callbacks[1:]
+        self.assertIn("NameError", self.fail_code("echo"))
+        self.run_code("http_get = 5")
+        EMBEDDER.callbacks = []
+        self.assertEqual(self.run_code("print(http_get)"), "5\n")
+
+
+class Trace(SessionCase):
+    def test_events(self):
+        import json
+
+        EMBEDDER.events.clear()
+        self.run_code("import eryx\ndef f(x):\n    return x\neryx.trace(variables=True)\nf('v')\neryx.trace(False)\nf(1)")
+        events = [(line, json.loads(event)["type"], json.loads(context)) for line, event, context in EMBEDDER.events]
+        self.assertIn((2, "call", {"x": "'v'"}), events)
+        self.assertIn((3, "line", {"x": "'v'"}), events)
+        self.assertIn((3, "return", {"x": "'v'"}), events)
+        self.assertNotIn(7, [line for line, *_ in events])
+
+
+class Snapshot(SessionCase):
+    def roundtrip(self):
+        succeeded, data = _eryx_session.snapshot_state()
+        self.assertTrue(succeeded, data)
+        _eryx_session.clear_state()
+        self.assertEqual(_eryx_session.restore_state(data), (True, None))
+        return data
+
+    def check(self, definitions, expression, expected):
+        self.run_code(definitions)
+        self.assertEqual(self.run_code(f"print({expression})"), expected + "\n")
+        self.roundtrip()
+        self.assertEqual(self.run_code(f"print({expression})"), expected + "\n")
+
+    def test_values(self):
+        cases = [
+            ("x = [1, 'a', {2: (3, b'4')}]; y = x", "x, y is x", "[1, 'a', {2: (3, b'4')}] True"),
+            ("import math, os.path as p\nf = math.sqrt", "math.pi > 3, f(4), p.join('a', 'b')", "True 2.0 a/b"),
+            ("k = 2\ndef f(x, *, y=3): return x * k + y", "f(1), f(1, y=1), f.__name__", "5 3 f"),
+            ("f = lambda n: 1 if n < 2 else n * f(n - 1)", "f(5)", "120"),
+            ("def outer():\n    n = 0\n    def get(): return n\n    def add():\n        nonlocal n\n        n += 1\n    return get, add\nget, add = outer()\nadd()", "(add(), get())[1] % 2 >= 0 and get.__closure__[0] is add.__closure__[0]", "True"),
+            ("def outer():\n    def rec(n): return n and rec(n - 1)\n    return rec\nr = outer()", "r(3)", "0"),
+            ("class A:\n    c = []\n    def __init__(self, x): self.x = x\n    @property\n    def d(self): return self.x * 2\n    @classmethod\n    def m(cls): return cls.__name__\n    @staticmethod\n    def s(): return 7\nclass B(A):\n    def __init__(self, x): super().__init__(x + 1)\nb = B(1)", "b.d, B.m(), b.s(), type(b) is B, isinstance(b, A)", "4 B 7 True True"),
+            ("class S:\n    __slots__ = ('a', '__b')\n    def __init__(self): self.a = 1; self.__b = 2\n    def both(self): return self.a + self.__b\ns = S()", "s.both(), hasattr(s, '__dict__')", "3 False"),
+            ("from dataclasses import dataclass, field, fields, replace\n@dataclass(order=True)\nclass D:\n    a: int\n    b: list = field(default_factory=list)\nd = D(1)", "d, [f.name for f in fields(D)], replace(d, a=2), D(1) < D(2), D(4).b", "D(a=1, b=[]) ['a', 'b'] D(a=2, b=[]) True []"),
+            ("from dataclasses import dataclass\n@dataclass(slots=True, frozen=True)\nclass F:\n    a: int = 5\nf = {F(): 1}", "f[F()], F.__annotations__", "1 {'a': <class 'int'>}"),
+            ("from enum import Enum, Flag, IntEnum, auto\nclass C(Enum):\n    R = 1\n    G = 'g'\n    ALIAS = 1\n    def up(self): return self.name.lower()\nclass P(Flag):\n    X = auto()\n    Y = auto()\nclass W(Enum):\n    E = (1, 2)\n    def __init__(self, a, b): self.s = a + b\nv = [C.R, P.X | P.Y, C.G, W.E]", "v, C.ALIAS is v[0], C('g').up(), v[1] == P.X | P.Y, v[3].s, list(C)", "[<C.R: 1>, <P.X|Y: 3>, <C.G: 'g'>, <W.E: (1, 2)>] True g True 3 [<C.R: 1>, <C.G: 'g'>]"),
+            ("from collections import namedtuple\nfrom typing import NamedTuple\nP = namedtuple('P', 'x y', defaults=[3])\nclass Q(NamedTuple):\n    a: int\n    b: str = 'z'\np, q = P(1), Q(2)", "p, q, p._replace(x=2), Q.__annotations__, type(p) is P", "P(x=1, y=3) Q(a=2, b='z') P(x=2, y=3) {'a': <class 'int'>, 'b': <class 'str'>} True"),
+            ("from abc import ABC, abstractmethod\nclass A(ABC):\n    @abstractmethod\n    def f(self): ...\nclass B(A):\n    def f(self): return 1", "B().f(), A.__abstractmethods__, isinstance(B(), A)", "1 frozenset({'f'}) True"),
+            ("class K:\n    def __hash__(self): return super().__hash__() and 1\n    def __eq__(self, o): return True\ns = {K()}", "len(s), K() in s", "1 True"),
+            ("registry = []\nclass Base:\n    def __init_subclass__(cls, /, tag, **kw):\n        super().__init_subclass__(**kw)\n        cls.tag = tag\n        registry.append(cls)\nclass Sub(Base, tag='t'): pass", "len(registry), registry[0] is Sub, Sub.tag", "1 True t"),
+            ("class Meta(type):\n    def __call__(cls, *a): return super().__call__(*a)\n    def hi(cls): return cls.__name__\nclass M(metaclass=Meta): pass", "M.hi(), type(M) is Meta", "M True"),
+            ("class Box[T]:\n    def get(self) -> T: ...\nx = Box[int]", "x, Box.__type_params__", "__main__.Box[int] (T,)"),
+            ("from typing import TypeVar, NewType, Generic\nT = TypeVar('T', bound=int)\nN = NewType('N', int)\nclass G(Generic[T]): pass\ntype L = list[int]", "T.__bound__, N(3), G[int], L.__value__, G.__parameters__[0] is T", "<class 'int'> 3 __main__.G[int] list[int] True"),
+            ("import functools\n@functools.lru_cache(maxsize=8)\ndef f(x): return x + 1\ng = functools.partial(f, 1)\nclass A:\n    @functools.cached_property\n    def p(self): return 5\n    @functools.wraps(g)\n    def w(self): return 6", "f(1), g(), A().p, A().w()", "2 2 5 6"),
+            ("async def co(): return 3\nimport asyncio", "asyncio.run(co())", "3"),
+            ("class Node: pass\nn = Node(); n.me = n; n.cls = Node", "n.me is n and n.cls is Node", "True"),
+            ("class Outer:\n    class Inner:\n        v = 1\n    x: Inner\n    def make(self): return Outer.Inner()\no = Outer.Inner()", "Outer.__annotations__['x'] is Outer.Inner, type(o) is Outer.Inner", "True True"),
+            ("alias = echo\nimport types\nt = types.FunctionType\nimport __main__ as m", "alias.__name__, t.__name__, m.__name__, m.__dict__ is globals()", "echo function __main__ True"),
+            ("import contextlib\n@contextlib.contextmanager\ndef cm(): yield 4", "cm().__enter__()", "4"),
+            ("import re, datetime, decimal, uuid\nv = [re.compile('a+'), datetime.date(2020, 1, 2), decimal.Decimal('1.5')]", "v", "[re.compile('a+'), datetime.date(2020, 1, 2), Decimal('1.5')]"),
+        ]
+        for definitions, expression, expected in cases:
+            with self.subTest(definitions):
+                _eryx_session.clear_state()
+                self.check(definitions, expression, expected)
+
+    def test_tracebacks_survive(self):
+        self.run_code("def f():\n    return 1 / 0")
+        data = self.roundtrip()
+        _eryx_session._session.calls = 0
+        _eryx_session._session.sources.clear()
+        self.assertEqual(_eryx_session.restore_state(data), (True, None))
+        text = self.fail_code("f()")
+        self.assertIn("return 1 / 0", text)
+        self.assertIn("<execute-2>", text)
+
+    def test_what_cannot_be_saved_is_named(self):
+        self.run_code("import os\ngen = (i for i in [])\nf = open(os.devnull)\nok = 1\nimport threading\nd = {'lock': threading.Lock()}")
+        self.assertEqual(
+            _eryx_session.snapshot_state(),
+            (False, "cannot snapshot: `gen` (generator), `f` (open file), `d` (lock)"),
+        )
+        self.run_code("del gen, f, d\nl = []\nfor _ in range(100000): l = [l]")
+        self.assertEqual(_eryx_session.snapshot_state(), (False, "cannot snapshot: `l` (nested too deeply)"))
+
+    def test_a_class_that_cannot_be_rebuilt_is_named(self):
+        self.run_code("class Meta(type):\n    def __new__(m, n, b, d, *, need): return super().__new__(m, n, b, d)\nclass X(metaclass=Meta, need=1): pass")
+        succeeded, message = _eryx_session.snapshot_state()
+        self.assertFalse(succeeded)
+        self.assertTrue(message.startswith("cannot snapshot: `X` ("), message)
+
+    def test_hostile_data_leaves_the_state(self):
+        import pickle
+
+        self.run_code("x = 1")
+        _, data = _eryx_session.snapshot_state()
+        self.run_code("x = 2")
+        for bad in (b"", b"ERYXSNAP", data[:-1], data + b"x", data[:70] + b"\0" + data[71:], pickle.dumps({}), b"E" * 1000):
+            succeeded, message = _eryx_session.restore_state(bad)
+            self.assertFalse(succeeded)
+            self.assertTrue(message.startswith("cannot restore: "), message)
+        other = data[:8] + b"\x09\x00" + data[10:]
+        self.assertEqual(_eryx_session.restore_state(other), (False, "cannot restore: expected snapshot format 1 but found 9"))
+        self.assertEqual(self.run_code("print(x)"), "2\n")
+
+    def test_a_failing_restore_leaves_the_state(self):
+        self.run_code("class A:\n    def __setstate__(self, s): raise ValueError('no')\n    def __getstate__(self): return {'a': 1}\na = A()\nx = 5")
+        succeeded, data = _eryx_session.snapshot_state()
+        self.assertTrue(succeeded)
+        self.run_code("x = 6")
+        self.assertEqual(_eryx_session.restore_state(data), (False, "cannot restore: ValueError: no"))
+        self.assertEqual(self.run_code("print(x, type(a) is A)"), "6 True\n")
+
+
+if __name__ == "__main__":
+    unittest.main()
