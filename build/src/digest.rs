@@ -90,8 +90,9 @@ impl FromStr for Digest {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let malformed =
-            || Error::new(format!("expected a sha256 of 64 lower-case hexadecimal digits but found `{text}`"));
+        let malformed = || {
+            Error::new(format!("expected a sha256 of 64 lower-case hexadecimal digits but found `{text}`"))
+        };
         if text.len() != 64 || text.bytes().any(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(malformed());
         }

@@ -19,6 +19,7 @@ mod session;
 pub use failure::{Cause, Failure};
 pub use grant::Grant;
 pub use image::{Embedder, Image};
+pub(crate) use limits::format_size;
 pub use limits::{Limits, parse_duration, parse_size};
 pub use run::{Code, ExitStatus, RunOptions, run};
 pub use session::{Callback, CallbackResult, Input, Output, Session, SessionOptions, TraceEvent};

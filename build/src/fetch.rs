@@ -157,8 +157,9 @@ impl Fetcher {
             return Ok(known.clone());
         }
         if self.options.offline {
-            return Err(Error::new(format!("cannot look up `{name}` on pip's index: offline"))
-                .hint("run the same command without `--offline` once; what it finds is kept in the lock file"));
+            return Err(Error::new(format!("cannot look up `{name}` on pip's index: offline")).hint(
+                "run the same command without `--offline` once; what it finds is kept in the lock file",
+            ));
         }
         let found = self.ask_indexes(name)?.map(Arc::new);
         lock(&self.projects).insert(name.clone(), found.clone());
@@ -215,20 +216,23 @@ impl Fetcher {
         let mut failures = Vec::new();
         if let Some(mirror) = &self.options.mirror {
             let path = mirror.join(&pin.file);
-            match self.from_path(pin, &path, progress) {
+            match self.take_from_path(pin, &path, progress) {
                 Ok(staged) => return Ok(staged),
                 Err(Failure::Local(error)) => return Err(error),
                 Err(Failure::Origin(why)) => failures.push(format!("mirror `{}`: {why}", path.display())),
             }
         }
         if self.options.offline {
-            return Err(Error::new(format!("`{}` is not in the store, and offline forbids fetching it", pin.file))
-                .detail(format!("sha256 {}", pin.sha256))
-                .details(failures)
-                .hint("run `eryx-build fetch` with the network first"));
+            return Err(Error::new(format!(
+                "`{}` is not in the store, and offline forbids fetching it",
+                pin.file
+            ))
+            .detail(format!("sha256 {}", pin.sha256))
+            .details(failures)
+            .hint("run `eryx-build fetch` with the network first"));
         }
         for origin in &pin.origins {
-            match self.from_origin(pin, origin, progress, &mut failures) {
+            match self.take_from_origin(pin, origin, progress, &mut failures) {
                 Ok(Some(staged)) => return Ok(staged),
                 Ok(None) => {}
                 Err(error) => return Err(error),
@@ -244,7 +248,7 @@ impl Fetcher {
             .hint(format!("a copy from elsewhere can be given: `--mirror DIR` with a file `{}`", pin.file)))
     }
 
-    fn from_origin(
+    fn take_from_origin(
         &self,
         pin: &Pin,
         origin: &Origin,
@@ -254,7 +258,7 @@ impl Fetcher {
         let urls = match origin {
             Origin::Crate { name, version } => {
                 let attempt = match clients::crate_file(name, version) {
-                    Ok(path) => self.from_path(pin, &path, progress),
+                    Ok(path) => self.take_from_path(pin, &path, progress),
                     Err(error) => Err(Failure::Origin(error.to_string())),
                 };
                 return sort_failure(attempt, &format!("crate `{name}` {version}"), failures);
@@ -271,7 +275,7 @@ impl Fetcher {
             }
         };
         for url in urls {
-            let attempt = self.from_url(pin, &url, progress);
+            let attempt = self.take_from_url(pin, &url, progress);
             if let Some(staged) = sort_failure(attempt, &format!("`{}`", http::redact(&url)), failures)? {
                 return Ok(Some(staged));
             }
@@ -294,7 +298,7 @@ impl Fetcher {
         }
     }
 
-    fn from_path(
+    fn take_from_path(
         &self,
         pin: &Pin,
         path: &Path,
@@ -307,7 +311,12 @@ impl Fetcher {
         Ok(staged)
     }
 
-    fn from_url(&self, pin: &Pin, url: &str, progress: &dyn Fn(u64, Option<u64>)) -> Result<Staged, Failure> {
+    fn take_from_url(
+        &self,
+        pin: &Pin,
+        url: &str,
+        progress: &dyn Fn(u64, Option<u64>),
+    ) -> Result<Staged, Failure> {
         let mut attempt = 0;
         loop {
             attempt += 1;

@@ -112,11 +112,11 @@ impl Index for PipIndex<'_> {
 pub fn read_metadata(wheel: std::fs::File) -> Result<String> {
     let bad = |error: zip::result::ZipError| Error::new(format!("not a wheel: {error}"));
     let mut archive = zip::ZipArchive::new(wheel).map_err(bad)?;
-    let is_metadata = |name: &&str| {
+    let is_metadata = |name: &str| {
         let directory = name.strip_suffix("/METADATA");
         directory.is_some_and(|directory| directory.ends_with(".dist-info") && !directory.contains('/'))
     };
-    let name: Option<String> = archive.file_names().find(is_metadata).map(str::to_owned);
+    let name = archive.file_names().flatten().find(|name| is_metadata(name)).map(|name| name.into_owned());
     let name = name.ok_or_else(|| Error::new("not a wheel: it has no `*.dist-info/METADATA`"))?;
     let mut text = String::new();
     let read = archive.by_name(&name).map_err(bad)?.take(METADATA_LIMIT + 1).read_to_string(&mut text);

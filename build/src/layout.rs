@@ -45,12 +45,19 @@ impl Layout {
                 })?
                 .to_owned(),
         };
+        Ok(Self { dist: checkout.join("dist"), cache: Self::cache_folder()?, checkout })
+    }
+
+    /// The root of everything cached; an absolute path.
+    ///
+    /// # Errors
+    /// When no variable names one.
+    pub fn cache_folder() -> Result<PathBuf> {
         let cache = path_variable("ERYX_CACHE")
             .or_else(|| path_variable("XDG_CACHE_HOME").map(|folder| folder.join("eryx-build")))
             .or_else(|| path_variable("HOME").map(|folder| folder.join(".cache/eryx-build")))
             .ok_or_else(|| Error::new("no cache directory").hint("set `ERYX_CACHE` to a directory"))?;
-        let cache = if cache.is_absolute() { cache } else { here.join(cache) };
-        Ok(Self { dist: checkout.join("dist"), cache, checkout })
+        Ok(std::path::absolute(cache)?)
     }
 
     /// Where a step's commands run.

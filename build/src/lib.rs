@@ -2,7 +2,27 @@
 //!
 //! `ARCHITECTURE.md` has the bird's eye view; each module's first lines say what it owns.
 
+pub mod action;
+pub mod archive;
+pub mod check;
+pub mod cli;
+pub mod command;
 pub mod digest;
+pub mod embed;
 pub mod error;
+pub mod execute;
+pub mod fetch;
+pub mod image;
+pub mod index;
+pub mod layout;
 pub mod link;
+pub mod lock;
+pub mod name;
+pub mod plan;
+pub mod preview1;
+pub mod recipe;
+pub mod report;
+pub mod resolve;
+pub mod steps;
+pub mod store;
 pub mod wasm;

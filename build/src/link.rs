@@ -73,7 +73,8 @@ fn bindings(wit: &str, world: &str) -> Result<Vec<u8>> {
     let world = resolve.select_world(&[package], Some(world)).map_err(told)?;
     let mut options = DylibOpts { interpreter: Some(RUNTIME.to_owned()), ..DylibOpts::default() };
     let mut module = wit_dylib::create(&resolve, world, Some(&mut options)).map_err(told)?;
-    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).map_err(told)?;
+    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)
+        .map_err(told)?;
     Ok(module)
 }
 

@@ -83,7 +83,8 @@ impl Lock {
         };
         Self::parse(&text).map_err(|error| {
             let error = error.context(format!("cannot use the lock file `{}`", path.display()));
-            error.hint("restore the file, or delete it: the next build with the network chooses versions anew")
+            error
+                .hint("restore the file, or delete it: the next build with the network chooses versions anew")
         })
     }
 
@@ -108,13 +109,18 @@ impl Lock {
         for wheel in file.wheels {
             match WheelName::parse(&wheel.file) {
                 Some(name) if name.name == wheel.name && name.version == wheel.version => {}
-                _ => problems.push(format!("`{}` is not a wheel of `{}` {}", wheel.file, wheel.name, wheel.version)),
+                _ => problems
+                    .push(format!("`{}` is not a wheel of `{}` {}", wheel.file, wheel.name, wheel.version)),
             }
             if let Some(earlier) = lock.insert(wheel) {
                 problems.push(format!("`{}` is listed twice", earlier.file));
             }
         }
-        if problems.is_empty() { Ok(lock) } else { Err(Error::new("contradictory entries").details(problems)) }
+        if problems.is_empty() {
+            Ok(lock)
+        } else {
+            Err(Error::new("contradictory entries").details(problems))
+        }
     }
 
     /// The text of the lock file: sorted, so that equal locks are equal texts.
@@ -136,7 +142,9 @@ impl Lock {
         let text = self.render()?;
         match std::fs::read_to_string(path) {
             Ok(old) if old == text => return Ok(false),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.wheels.is_empty() => return Ok(false),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.wheels.is_empty() => {
+                return Ok(false);
+            }
             _ => {}
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());

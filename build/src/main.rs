@@ -1,2 +1,7 @@
 //! The command line: parses arguments and hands over to the library.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    eryx_build::cli::main()
+}

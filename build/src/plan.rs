@@ -216,7 +216,7 @@ impl Planner<'_> {
             return Ok(place);
         }
         let toolchain = self.toolchain()?;
-        let tools = self.tools("sysroot", &["cmake==4.4.0".to_owned(), "ninja==1.13.2".to_owned()])?;
+        let tools = self.tools("sysroot", &["cmake==4.4.4".to_owned(), "ninja==1.13.2".to_owned()])?;
         let base = Inputs::from([
             ("toolchain".to_owned(), Input::Step(toolchain)),
             ("tools".to_owned(), Input::Step(tools)),
@@ -309,7 +309,7 @@ impl Planner<'_> {
         let recipe = self.recipe("cpython")?;
         let mut inputs = self.compile_inputs(&recipe)?;
         inputs.insert("python".to_owned(), Input::Step(self.build_python()?));
-        let params = recipe.build_key();
+        let params = json!(recipe.build_key());
         Ok(self.add("cpython", Kind::Cpython(Box::new(recipe)), params, inputs))
     }
 
@@ -336,7 +336,7 @@ impl Planner<'_> {
         if let Some(place) = self.known(&name) {
             return Ok(place);
         }
-        let params = recipe.build_key();
+        let params = json!(recipe.build_key());
         match recipe.kind {
             RecipeKind::Library => {
                 let inputs = self.compile_inputs(recipe)?;
@@ -356,7 +356,7 @@ impl Planner<'_> {
                     inputs.insert("rust".to_owned(), Input::Step(rust));
                     let mut crates = self.recipe_inputs(recipe);
                     crates.insert("rust".to_owned(), Input::Step(rust));
-                    let params = recipe.build_key();
+                    let params = json!(recipe.build_key());
                     let crates = self.add(&format!("crates {}", recipe.name), Kind::Crates, params, crates);
                     inputs.insert("crates".to_owned(), Input::Step(crates));
                 }

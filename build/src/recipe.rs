@@ -31,7 +31,7 @@ pub mod schema;
 pub mod source;
 
 pub use catalog::Catalog;
-pub use file::RecipeFile;
+pub use file::{BackendName, RecipeFile};
 pub use source::{Source, parse_sources};
 
 /// A checked recipe: nothing in it needs to be looked at twice.
@@ -248,7 +248,31 @@ pub struct BuildKey<'a> {
     provides: &'a Provides,
 }
 
+impl Backend {
+    /// The value of `[build] backend`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        let name = match self {
+            Self::Setuptools => BackendName::Setuptools,
+            Self::MesonPython { .. } => BackendName::MesonPython,
+            Self::CargoPyo3(_) => BackendName::CargoPyo3,
+            Self::Cmake { .. } => BackendName::Cmake,
+            Self::Autotools { .. } => BackendName::Autotools,
+            Self::Make { .. } => BackendName::Make,
+            Self::Wheel => BackendName::Wheel,
+            Self::Cpython { .. } => BackendName::Cpython,
+        };
+        name.as_str()
+    }
+}
+
 impl Recipe {
+    /// Whether it is a Python package, which a bundle can name; libraries and the interpreter are not.
+    #[must_use]
+    pub fn is_package(&self) -> bool {
+        matches!(self.kind, Kind::Extension | Kind::Pure)
+    }
+
     /// What of this recipe belongs into an action key.
     #[must_use]
     pub fn build_key(&self) -> BuildKey<'_> {

@@ -15,7 +15,7 @@ mod search;
 pub(crate) mod tools;
 mod wheel;
 
-use pep440_rs::Version;
+pub use pep440_rs::Version;
 
 pub use self::environment::Target;
 pub use self::metadata::{Metadata, parse_metadata};
@@ -126,7 +126,9 @@ fn parse_requirement(text: &str) -> Result<Requirement, String> {
         }
     })?;
     match requirement.version_or_url {
-        Some(VersionOrUrl::Url(_)) => Err("an address is not supported, only a name with versions".to_owned()),
+        Some(VersionOrUrl::Url(_)) => {
+            Err("an address is not supported, only a name with versions".to_owned())
+        }
         _ => Ok(requirement),
     }
 }
@@ -145,7 +147,10 @@ pub fn resolve(
     index: &dyn Index,
 ) -> Result<Closure> {
     let target = Target::guest()?;
-    let found = search::run(&search::Question { requests, recipes, target: &target, index, from: "you" }, lock)?;
+    let found = search::run(
+        &search::Question { requests, recipes, target: &target, index, from: "the command line" },
+        lock,
+    )?;
     let mut named = Vec::new();
     for request in requests {
         named.push(PackageName::new(request.name.as_ref())?);

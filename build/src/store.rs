@@ -41,7 +41,7 @@ mod trees;
 pub use actions::{Claim, Output, Record};
 pub use listing::tree_digest;
 
-pub(crate) use files::{MTIME, set_mtime, write_error};
+pub(crate) use files::{set_mtime, write_error};
 pub(crate) use listing::links_leading_out;
 
 /// The version of the layout; another one stands beside it, untouched.
@@ -230,8 +230,8 @@ impl Store {
 
     /// Removes the entries of `tmp` that no living process holds.
     fn sweep(&self) -> Result<()> {
-        let guard = lock_file(&self.base.join("locks/tmp.lock"))?;
-        match guard.try_lock() {
+        let guard = TmpLock(lock_file(&self.base.join("locks/tmp.lock"))?);
+        match guard.0.try_lock() {
             Ok(()) => {}
             // Somebody else sweeps, or makes an entry: the next one to open the store will see.
             Err(TryLockError::WouldBlock) => return Ok(()),
@@ -242,7 +242,7 @@ impl Store {
             let path = entry.context(doing)?.path();
             // No entry is being made while we hold `tmp.lock`: without a lock it is a remnant.
             let lock = File::open(path.join("lock")).ok();
-            if !lock.as_ref().is_some_and(|lock| lock.try_lock().is_err()) {
+            if lock.as_ref().is_none_or(|lock| lock.try_lock().is_ok()) {
                 files::remove(&path).context(doing)?;
             }
         }
@@ -257,8 +257,7 @@ impl Store {
         if let Some(session) = &*session {
             return Ok(session.path.clone());
         }
-        let guard = lock_file(&self.base.join("locks/tmp.lock"))?;
-        guard.lock().context(|| format!("cannot lock the store `{}`", self.root.display()))?;
+        let guard = self.lock_tmp()?;
         let made = (|| {
             let mut builder = tempfile::Builder::new();
             let path = builder.prefix("").disable_cleanup(true).tempdir_in(self.base.join("tmp"))?.keep();
@@ -266,10 +265,18 @@ impl Store {
             lock.try_lock().map_err(io::Error::from)?;
             Ok(Session { path, lock })
         })();
+        drop(guard);
         let made = made.map_err(|error| self.write_error("cannot write", error))?;
         let path = made.path.clone();
         *session = Some(made);
         Ok(path)
+    }
+
+    /// Waits for the lock that entries of `tmp` appear and are swept under.
+    fn lock_tmp(&self) -> Result<TmpLock> {
+        let lock = TmpLock(lock_file(&self.base.join("locks/tmp.lock"))?);
+        lock.0.lock().context(|| format!("cannot lock the store `{}`", self.root.display()))?;
+        Ok(lock)
     }
 
     fn check_writable(&self) -> Result<()> {
@@ -289,9 +296,7 @@ impl Store {
         held(&self.warnings).push(warning);
     }
 
-    /// Runs `intact` on something in the store, once for each open store; what fails is removed.
-    ///
-    /// Returns whether it is there and intact.
+    /// Whether something is in the store and intact: read once for each open store, removed if not.
     fn verify(&self, kind: Kind, digest: Digest, path: &Path) -> Result<bool> {
         if held(&self.verified).contains(&(kind, digest)) {
             return Ok(fs::symlink_metadata(path).is_ok());
@@ -300,8 +305,15 @@ impl Store {
             Kind::Blob => "blob",
             Kind::Tree => "tree",
         };
-        if !matches!(present(kind, path)?, Presence::Absent) {
-            if is_intact(kind, digest, path)? {
+        let there = match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            other => {
+                other.context(|| format!("cannot read the {noun} `{}`", path.display()))?;
+                true
+            }
+        };
+        if there {
+            if is_intact(kind, digest, path) {
                 held(&self.verified).insert((kind, digest));
                 return Ok(true);
             }
@@ -312,9 +324,8 @@ impl Store {
             let session = self.session()?;
             // Two processes may find the same damage: with the lock, and another look, the second
             // one does not throw away what the first has already put right.
-            let guard = lock_file(&self.base.join("locks/tmp.lock"))?;
-            guard.lock().context(|| format!("cannot lock the store `{}`", self.root.display()))?;
-            if is_intact(kind, digest, path)? {
+            let guard = self.lock_tmp()?;
+            if is_intact(kind, digest, path) {
                 return Ok(true);
             }
             let trash = tempfile::Builder::new()
@@ -327,7 +338,9 @@ impl Store {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(error).context(|| format!("cannot remove `{}`", path.display()));
                 }
-                _ => self.warn(format!("the {noun} `{digest}` in the store was damaged and has been removed")),
+                _ => {
+                    self.warn(format!("the {noun} `{digest}` in the store was damaged and has been removed"))
+                }
             }
         }
         Ok(false)
@@ -343,38 +356,31 @@ impl Drop for Store {
             let _ = session.lock.unlock();
         }
         if let Some(lock) = &self.in_use {
-            // Closing would do, were it not for a child between its fork and its exec, which has
-            // the file open too.
+            // Not just closed, as in `TmpLock`.
             let _ = lock.unlock();
         }
     }
 }
 
-enum Presence {
-    Present,
-    Absent,
-}
+/// The lock of `tmp`, let go of when dropped. Closing the file would do, were it not for a child
+/// between its fork and its exec, which has the file open too.
+struct TmpLock(File);
 
-fn present(kind: Kind, path: &Path) -> Result<Presence> {
-    match fs::symlink_metadata(path) {
-        Ok(_) => Ok(Presence::Present),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Presence::Absent),
-        Err(error) => Err(error).context(|| match kind {
-            Kind::Blob => format!("cannot read the blob `{}`", path.display()),
-            Kind::Tree => format!("cannot read the tree `{}`", path.display()),
-        }),
+impl Drop for TmpLock {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
     }
 }
 
 /// Whether the bytes are those of the digest. Something unreadable or of another kind is not intact.
-fn is_intact(kind: Kind, digest: Digest, path: &Path) -> Result<bool> {
-    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(false) };
+fn is_intact(kind: Kind, digest: Digest, path: &Path) -> bool {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return false };
     let found = match kind {
         Kind::Blob if metadata.is_file() => Digest::of_file(path).map(|(found, _)| found),
         Kind::Tree if metadata.is_dir() => tree_digest(path),
-        _ => return Ok(false),
+        _ => return false,
     };
-    Ok(found.is_ok_and(|found| found == digest))
+    found.is_ok_and(|found| found == digest)
 }
 
 /// Whether the error means that the file system will never let us write, rather than a mishap.

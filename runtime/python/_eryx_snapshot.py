@@ -124,7 +124,7 @@ def _dump(session, values):
     buffer = io.BytesIO()
     pickler = _eryx_values.Pickler(buffer, session.namespace)
     with _eryx_values.hidden_main():
-        pickler.dump((_used_sources(session), session.calls))
+        pickler.dump((dict(session.sources), session.calls))
         _dump_part(pickler, code)
         if code:
             # Whether a class can be rebuilt is known only once it has been: its metaclass decides.
@@ -140,10 +140,6 @@ def _dump_part(pickler, values):
         pickler.dump(batch)
         if not batch:
             return
-
-
-def _used_sources(session):
-    return dict(session.sources)
 
 
 def _load(body, module):
@@ -165,7 +161,7 @@ def _load_part(unpickler):
     values = unpickler.load()
     while batch := unpickler.load():
         for cell, content in batch:
-            cell.cell_contents = content.resolve() if isinstance(content, _eryx_values.ClassBody) else content
+            cell.cell_contents = content
     return values
 
 

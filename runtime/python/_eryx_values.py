@@ -1,5 +1,6 @@
 """How each kind of value is taken apart for a snapshot, and put together again."""
 
+import abc
 import contextlib
 import enum
 import functools
@@ -61,16 +62,6 @@ def hidden_main():
         sys.modules["__main__"] = main
 
 
-class ClassBody:
-    """The content of a `__classdict__` cell: the names of the class's body, for its annotations."""
-
-    def __init__(self, cls):
-        self.cls = cls
-
-    def resolve(self):
-        return dict(vars(self.cls))
-
-
 class Pickler(pickle.Pickler):
     """Saves by value what the session defined."""
 
@@ -83,7 +74,7 @@ class Pickler(pickle.Pickler):
         self._foreign_globals = {}
         self._seen_cells = {}
         self._cells = []
-        self._class_bodies = {}
+        self._class_bodies = set()
 
     def take_cells(self):
         """Returns the cells met since the last call that have a content, each with it."""
@@ -108,6 +99,9 @@ class Pickler(pickle.Pickler):
             return NotImplemented
         home, foreign = self._home_of(function)
         cells = function.__closure__ or ()
+        # Annotations look names up in the dict of their class, which has descriptors of its own.
+        names = function.__code__.co_freevars
+        self._class_bodies.update(id(cell) for name, cell in zip(names, cells) if name == "__classdict__")
         state = {
             "__globals__": foreign,
             "__defaults__": function.__defaults__,
@@ -148,8 +142,9 @@ class Pickler(pickle.Pickler):
             except ValueError:
                 pass
             else:
-                cls = self._class_bodies.get(id(cell))
-                self._cells.append((cell, content if cls is None else ClassBody(cls)))
+                if id(cell) in self._class_bodies:
+                    content = {name: value for name, value in content.items() if name not in _CLASS_OWN}
+                self._cells.append((cell, content))
         return _make_cell, ()
 
     def _reduce_module(self, module):
@@ -166,7 +161,6 @@ class Pickler(pickle.Pickler):
                 if value is cls:
                     return getattr, (types, name)
             return NotImplemented
-        self._note_class_body(cls)
         if isinstance(cls, enum.EnumType) and cls.__members__:
             return self._reduce_enum(cls)
         own = dict(vars(cls))
@@ -195,13 +189,6 @@ class Pickler(pickle.Pickler):
             type(cls), cls.__name__, cls.__qualname__, cls.__module__, cls.__bases__, hooks, members, boundary,
         )  # fmt: skip
         return _make_enum, arguments, state, None, None, _set_class
-
-    def _note_class_body(self, cls):
-        annotate = vars(cls).get("__annotate_func__") or vars(cls).get("__annotate__")
-        if isinstance(annotate, types.FunctionType):
-            for name, cell in zip(annotate.__code__.co_freevars, annotate.__closure__ or ()):
-                if name == "__classdict__":
-                    self._class_bodies[id(cell)] = cls
 
 
 class Unpickler(pickle.Unpickler):
@@ -290,15 +277,14 @@ def _callback(name, description):
 def _without_init_subclass(bases):
     """Classes are made without `__init_subclass__`: what it did is part of what was saved."""
     hooks = []
-    for base in bases:
-        for cls in base.__mro__:
-            if "__init_subclass__" in vars(cls) and cls.__module__ == "__main__":
-                hooks.append((cls, vars(cls)["__init_subclass__"]))
-                type.__delattr__(cls, "__init_subclass__")
+    for cls in dict.fromkeys(cls for base in bases for cls in base.__mro__):
+        if cls.__flags__ & _HEAP_TYPE and "__init_subclass__" in vars(cls):
+            hooks.append((cls, vars(cls)["__init_subclass__"]))
+            type.__delattr__(cls, "__init_subclass__")
     try:
         yield
     finally:
-        for cls, hook in reversed(hooks):
+        for cls, hook in hooks:
             type.__setattr__(cls, "__init_subclass__", hook)
 
 
@@ -306,8 +292,11 @@ def _make_class(metaclass, name, qualname, module, bases, slots):
     namespace = {"__module__": module, "__qualname__": qualname}
     if slots is not None:
         namespace["__slots__"] = slots
+    # What the metaclass's own `__new__` did is part of what was saved too. That of abstract classes
+    # makes a registry which they cannot do without.
+    new = abc.ABCMeta.__new__ if issubclass(metaclass, abc.ABCMeta) else type.__new__
     with _without_init_subclass(bases):
-        return types.new_class(name, bases, {"metaclass": metaclass}, lambda body: body.update(namespace))
+        return new(metaclass, name, bases, namespace)
 
 
 def _make_enum(metaclass, name, qualname, module, bases, hooks, members, boundary):

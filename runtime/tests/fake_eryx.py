@@ -9,7 +9,7 @@ import time
 import types
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
+_PYTHON = Path(__file__).resolve().parent.parent / "python"
 
 
 class Embedder:
@@ -59,9 +59,15 @@ def install():
     module.yield_now = lambda: None
     module.list_callbacks = lambda: list(embedder.callbacks)
     module.report_trace = lambda *event: embedder.events.append(event)
-    module.source = lambda name: None
+    module.source = _source
     sys.modules["_eryx"] = module
+    exec(compile(_source("_eryx_importer"), "<eryx _eryx_importer>", "exec"), {"__name__": "_eryx_importer"})
     return embedder
+
+
+def _source(name):
+    path = _PYTHON / f"{name}.py"
+    return path.read_text() if path.exists() else None
 
 
 EMBEDDER = install()

@@ -240,7 +240,7 @@ class Snapshot(SessionCase):
             ("from abc import ABC, abstractmethod\nclass A(ABC):\n    @abstractmethod\n    def f(self): ...\nclass B(A):\n    def f(self): return 1", "B().f(), A.__abstractmethods__, isinstance(B(), A)", "1 frozenset({'f'}) True"),
             ("class K:\n    def __hash__(self): return super().__hash__() and 1\n    def __eq__(self, o): return True\ns = {K()}", "len(s), K() in s", "1 True"),
             ("registry = []\nclass Base:\n    def __init_subclass__(cls, /, tag, **kw):\n        super().__init_subclass__(**kw)\n        cls.tag = tag\n        registry.append(cls)\nclass Sub(Base, tag='t'): pass", "len(registry), registry[0] is Sub, Sub.tag", "1 True t"),
-            ("class Meta(type):\n    def __call__(cls, *a): return super().__call__(*a)\n    def hi(cls): return cls.__name__\nclass M(metaclass=Meta): pass", "M.hi(), type(M) is Meta", "M True"),
+            ("class Meta(type):\n    def __call__(cls, *a): return super().__call__(*a)\n    def hi(cls): return cls.__name__\n    def __new__(m, n, b, d, need): return super().__new__(m, n, b, d)\nclass M(metaclass=Meta, need=1): pass", "M.hi(), type(M) is Meta", "M True"),
             ("class Box[T]:\n    def get(self) -> T: ...\nx = Box[int]", "x, Box.__type_params__", "__main__.Box[int] (T,)"),
             ("from typing import TypeVar, NewType, Generic\nT = TypeVar('T', bound=int)\nN = NewType('N', int)\nclass G(Generic[T]): pass\ntype L = list[int]", "T.__bound__, N(3), G[int], L.__value__, G.__parameters__[0] is T", "<class 'int'> 3 __main__.G[int] list[int] True"),
             ("import functools\n@functools.lru_cache(maxsize=8)\ndef f(x): return x + 1\ng = functools.partial(f, 1)\nclass A:\n    @functools.cached_property\n    def p(self): return 5\n    @functools.wraps(g)\n    def w(self): return 6", "f(1), g(), A().p, A().w()", "2 2 5 6"),
@@ -276,7 +276,10 @@ class Snapshot(SessionCase):
         self.assertEqual(_eryx_session.snapshot_state(), (False, "cannot snapshot: `l` (nested too deeply)"))
 
     def test_a_class_that_cannot_be_rebuilt_is_named(self):
-        self.run_code("class Meta(type):\n    def __new__(m, n, b, d, *, need): return super().__new__(m, n, b, d)\nclass X(metaclass=Meta, need=1): pass")
+        self.run_code(
+            "import enum\nclass Meta(enum.EnumMeta):\n    def __new__(m, n, b, d, *, need, **k): return super().__new__(m, n, b, d, **k)\n"
+            "class X(enum.Enum, metaclass=Meta, need=1):\n    A = 1"
+        )
         succeeded, message = _eryx_session.snapshot_state()
         self.assertFalse(succeeded)
         self.assertTrue(message.startswith("cannot snapshot: `X` ("), message)

@@ -14,8 +14,8 @@ mod generated {
     wasmtime::component::bindgen!({ path: "../runtime/wit", world: "sandbox" });
 }
 
-pub(super) use generated::{Sandbox, SandboxPre};
 use generated::{CallbackInfo, SandboxImports, SandboxImportsWithStore};
+pub(super) use generated::{Sandbox, SandboxPre};
 
 /// What the embedder keeps for one instance.
 pub(super) struct Guest {

@@ -8,9 +8,6 @@ use wasmtime::{Trap, WasmBacktrace};
 use super::limits::{format_duration, format_size};
 use crate::error::Error;
 
-/// The longest backtrace that is shown, in frames.
-const MAX_FRAMES: usize = 16;
-
 /// The kind of a [`Failure`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
@@ -93,26 +90,24 @@ fn cause_text(error: &wasmtime::Error) -> String {
     line.strip_prefix("wasm trap: ").unwrap_or(line).to_owned()
 }
 
-/// The names of the functions that were running, innermost first.
+/// The names of the functions that were running, innermost first; a recursion takes one line.
 fn frames(error: &wasmtime::Error) -> Vec<String> {
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
-    let all = backtrace.frames();
-    let mut lines: Vec<_> = all
-        .iter()
-        .take(MAX_FRAMES)
-        .map(|frame| {
-            let name =
-                frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), str::to_owned);
-            match frame.module().name() {
-                Some(module) => format!("at `{name}` in `{module}`"),
-                None => format!("at `{name}`"),
-            }
-        })
-        .collect();
-    if all.len() > MAX_FRAMES {
-        lines.push(format!("and {} more frames", all.len() - MAX_FRAMES));
+    let mut lines: Vec<(String, usize)> = Vec::new();
+    for frame in backtrace.frames() {
+        let name =
+            frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), str::to_owned);
+        let line = match frame.module().name() {
+            Some(module) => format!("at `{name}` in `{module}`"),
+            None => format!("at `{name}`"),
+        };
+        match lines.last_mut() {
+            Some((last, times)) if *last == line => *times += 1,
+            _ => lines.push((line, 1)),
+        }
     }
-    lines
+    let told = |(line, times)| if times == 1 { line } else { format!("{line}, {times} times") };
+    lines.into_iter().map(told).collect()
 }
 
 /// Turns an error of the engine's interface (not of a guest) into one for the user.

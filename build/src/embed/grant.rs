@@ -52,10 +52,15 @@ impl FromStr for Grant {
             return Err(malformed(format!("the guest path of the grant `{text}` has a `..`")));
         }
         if parts.is_empty() {
-            let hint = "the root is the component's own file tree: choose a directory below it, such as `/data`";
+            let hint =
+                "the root is the component's own file tree: choose a directory below it, such as `/data`";
             return Err(Error::new(format!("the grant `{text}` would hide the guest's root")).hint(hint));
         }
-        Ok(Self { embedder_path: embedder_path.into(), guest_path: format!("/{}", parts.join("/")), read_only })
+        Ok(Self {
+            embedder_path: embedder_path.into(),
+            guest_path: format!("/{}", parts.join("/")),
+            read_only,
+        })
     }
 }
 
@@ -82,12 +87,8 @@ impl Grant {
 
     fn open(&self, wasi: &mut WasiCtxBuilder) -> std::result::Result<(), String> {
         check_directory(&self.embedder_path)?;
-        let (dirs, files) = if self.read_only {
-            (DirPerms::READ, FilePerms::READ)
-        } else {
-            (DirPerms::all(), FilePerms::all())
-        };
-        let opened = wasi.preopened_dir(&self.embedder_path, &self.guest_path, dirs, files);
+        let permissions = if self.read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
+        let opened = wasi.preopened_dir(&self.embedder_path, &self.guest_path, permissions);
         opened.map(drop).map_err(|error| error.root_cause().to_string())
     }
 }

@@ -19,8 +19,8 @@ use wasmtime::{Config, Engine};
 use super::failure::told;
 use super::session::{Session, SessionOptions};
 use crate::digest::{Digest, Hasher};
-use crate::error::{Context, Error, Result};
 use crate::embed::Failure;
+use crate::error::{Context, Error, Result};
 
 /// The wasm stack of a guest, in bytes. Python's own recursion limits need more than the default.
 const WASM_STACK: usize = 12 << 20;
@@ -154,7 +154,8 @@ impl Image {
         let component = Component::from_binary(engine, &self.bytes)
             .map_err(|error| told(&error).context(format!("cannot compile `{}`", self.name)))?;
         if let Some(entry) = entry {
-            let code = component.serialize().map_err(|error| told(&error).context("cannot save compiled code"))?;
+            let code =
+                component.serialize().map_err(|error| told(&error).context("cannot save compiled code"))?;
             // Only speed is lost when the disk is full or the directory is read-only.
             if entry.save(&code).is_ok() {
                 entry.prune();

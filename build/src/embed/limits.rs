@@ -160,7 +160,8 @@ mod tests {
 
     #[test]
     fn durations_have_units() {
-        for (text, millis) in [("30", 30_000), ("1.5", 1500), ("200ms", 200), ("2 m", 120_000), ("1h", 3_600_000)]
+        for (text, millis) in
+            [("30", 30_000), ("1.5", 1500), ("200ms", 200), ("2 m", 120_000), ("1h", 3_600_000)]
         {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }

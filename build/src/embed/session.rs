@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use wasmtime::component::{Accessor, Component, ResourceTable};
@@ -153,12 +153,14 @@ impl Session {
                 _ => Ok(UpdateDeadline::Continue(1)),
             });
         }
-        let unfit =
-            |error: wasmtime::Error| Failure::unusable(told(&error).context(format!("cannot start `{name}`")));
+        let unfit = |error: wasmtime::Error| {
+            Failure::unusable(told(&error).context(format!("cannot start `{name}`")))
+        };
         let pre = linker(engine).and_then(|linker| linker.instantiate_pre(component)).map_err(unfit)?;
         // Indexing checks the types of the exports before any code of the guest runs.
         let pre = super::bindings::SandboxPre::new(pre).map_err(unfit)?;
-        let sandbox = limited(&executor, &mut store, timeout, async |store| pre.instantiate_async(store).await);
+        let sandbox =
+            limited(&executor, &mut store, timeout, async |store| pre.instantiate_async(store).await);
         let sandbox = sandbox.map_err(|mut failure| {
             failure.error = failure.error.context(format!("cannot start `{name}`"));
             failure

@@ -55,7 +55,9 @@ pub(super) fn crate_file(name: &str, version: &str) -> Result<PathBuf> {
         !text.is_empty() && !text.starts_with(['-', '.']) && text.bytes().all(allowed)
     };
     if !plain(name) || !plain(version) {
-        return Err(Error::new(format!("expected a crate's name and version but found `{name}` `{version}`")));
+        return Err(Error::new(format!(
+            "expected a crate's name and version but found `{name}` `{version}`"
+        )));
     }
     let file = format!("{name}-{version}.crate");
     if let Some(path) = find_crate(&file)? {
@@ -124,7 +126,9 @@ mod tests {
     #[test]
     fn crates_cannot_escape_the_cache() {
         for (name, version) in [("../x", "1"), ("--x", "1"), ("x", "1/2"), ("", "1")] {
-            assert!(crate_file(name, version).unwrap_err().to_string().starts_with("expected a crate's name"));
+            assert!(
+                crate_file(name, version).unwrap_err().to_string().starts_with("expected a crate's name")
+            );
         }
     }
 }

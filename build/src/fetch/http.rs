@@ -116,7 +116,9 @@ fn refusal(error: &ureq::Error) -> Refusal {
     let why = match error {
         E::HostNotFound => "the name of the server cannot be resolved".to_owned(),
         E::Timeout(which) => format!("no answer in time ({which})"),
-        E::Io(error) => crate::error::Error::from(std::io::Error::new(error.kind(), error.to_string())).to_string(),
+        E::Io(error) => {
+            crate::error::Error::from(std::io::Error::new(error.kind(), error.to_string())).to_string()
+        }
         other => other.to_string(),
     };
     Refusal { why, missing: false, transient: !permanent }
@@ -161,7 +163,8 @@ fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        let word =
+            chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
         for place in 0..4 {
             let letter = LETTERS[(word >> (18 - 6 * place) & 63) as usize];
             text.push(if place <= chunk.len() { char::from(letter) } else { '=' });
@@ -183,7 +186,8 @@ mod tests {
 
     #[test]
     fn base64_pads() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
             assert_eq!(base64(bytes.as_bytes()), text);
         }
     }

@@ -38,8 +38,8 @@ struct Listed {
 #[serde(untagged)]
 enum Mark {
     Flag(bool),
-    Text(String),
     Digests(std::collections::BTreeMap<String, String>),
+    Text(serde::de::IgnoredAny),
 }
 
 impl Default for Mark {
@@ -52,8 +52,7 @@ impl Mark {
     fn is_set(&self) -> bool {
         match self {
             Self::Flag(flag) => *flag,
-            Self::Text(_) => true,
-            Self::Digests(_) => true,
+            Self::Text(_) | Self::Digests(_) => true,
         }
     }
 
@@ -69,7 +68,8 @@ impl Mark {
 pub(super) fn parse(project: &PackageName, page: &Page) -> Result<Vec<ProjectFile>> {
     let base = pep508_rs::VerbatimUrl::parse_url(&page.url)
         .map_err(|error| Error::new(format!("bad address `{}`: {error}", super::http::redact(&page.url))))?;
-    let files = if page.media_type.ends_with("json") { json(project, page)? } else { html(project, &page.text) };
+    let files =
+        if page.media_type.ends_with("json") { json(project, page)? } else { html(project, &page.text) };
     let resolve = |mut file: ProjectFile| {
         file.url = base.join(&file.url).ok()?.to_string();
         Some(file)
@@ -165,8 +165,10 @@ fn next_anchor(text: &str) -> Option<(Vec<(String, String)>, &str)> {
 
 /// Resolves the character references that such pages contain.
 fn plain(text: &str) -> String {
-    let pairs = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#34;", "\""), ("&#39;", "'"), ("&#x27;", "'")];
-    let text = pairs.iter().fold(text.to_owned(), |text, (reference, letter)| text.replace(reference, letter));
+    let pairs =
+        [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#34;", "\""), ("&#39;", "'"), ("&#x27;", "'")];
+    let text =
+        pairs.iter().fold(text.to_owned(), |text, (reference, letter)| text.replace(reference, letter));
     // Last, so that an escaped ampersand does not become the start of another reference.
     text.replace("&amp;", "&")
 }
@@ -214,7 +216,8 @@ mod tests {
 
     #[test]
     fn broken_pages_do_not_panic() {
-        for text in ["<a", "<a ", "<a href", "<a href=", "<a href=\"", "<a href='x'", "<a href=x", "<a é=ü>"] {
+        for text in ["<a", "<a ", "<a href", "<a href=", "<a href=\"", "<a href='x'", "<a href=x", "<a é=ü>"]
+        {
             assert_eq!(read(&page("text/html", text.to_owned())).unwrap().len(), 0, "{text}");
         }
         let error = read(&page("application/json", "{".to_owned())).unwrap_err().to_string();

@@ -94,7 +94,13 @@ impl Catalog {
 
 type Read = BTreeMap<PackageName, (Recipe, Document)>;
 
-fn check_host(recipe: &Recipe, document: &Document, names: &[&str], read: &Read, problems: &mut Vec<Problem>) {
+fn check_host(
+    recipe: &Recipe,
+    document: &Document,
+    names: &[&str],
+    read: &Read,
+    problems: &mut Vec<Problem>,
+) {
     for (index, host) in recipe.requires_host.iter().enumerate() {
         let place = format!("requires.host[{index}]");
         if !names.contains(&host.as_str()) {
@@ -106,7 +112,9 @@ fn check_host(recipe: &Recipe, document: &Document, names: &[&str], read: &Read,
         } else if let Some((found, _)) = read.get(host)
             && found.kind == Kind::Pure
         {
-            problems.push(document.problem(&place, format!("`{host}` is pure: there is nothing to link against")));
+            problems.push(
+                document.problem(&place, format!("`{host}` is pure: there is nothing to link against")),
+            );
         }
     }
 }
@@ -143,7 +151,8 @@ fn check_cycles(read: &Read, problems: &mut Vec<Problem>) {
         let mut trail = vec![start];
         if let Some(cycle) = walk(read, start, &mut trail, &mut Vec::new()) {
             let shown = cycle.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" -> ");
-            problems.push(document.problem("requires.host", format!("recipes require each other: `{shown}`")));
+            problems
+                .push(document.problem("requires.host", format!("recipes require each other: `{shown}`")));
         }
     }
 }
@@ -171,4 +180,18 @@ fn walk<'r>(
         }
     }
     None
+}
+
+impl crate::resolve::Recipes for Catalog {
+    fn version(&self, name: &PackageName) -> Option<pep440_rs::Version> {
+        self.get(name).filter(|recipe| recipe.is_package()).map(|recipe| recipe.version.clone())
+    }
+
+    fn requires(&self, name: &PackageName) -> Vec<crate::resolve::Requirement> {
+        self.get(name).map(|recipe| recipe.requires_run.clone()).unwrap_or_default()
+    }
+
+    fn names(&self) -> Vec<PackageName> {
+        self.iter().filter(|recipe| recipe.is_package()).map(|recipe| recipe.name.clone()).collect()
+    }
 }

@@ -12,15 +12,18 @@ use super::file::{BackendName, BuildTable, RecipeFile};
 use super::place::{Document, Problem, ticked};
 use super::schema::{TABLES, Walk};
 use super::source::{check_source, parse_toml};
-use super::{
-    Backend, Build, Cargo, Kind, License, Patch, Pinned, Provides, Recipe, Source, license,
-};
+use super::{Backend, Build, Cargo, Kind, License, Patch, Pinned, Provides, Recipe, Source, license};
 use crate::digest::Digest;
 use crate::fetch::Origin;
 use crate::name::PackageName;
 
 /// Checks the text of one recipe; `folder` is where its patches are. Gives the recipe if nothing is wrong.
-pub(super) fn check(file: &str, text: &str, folder: &Path, problems: &mut Vec<Problem>) -> Option<(Recipe, Document)> {
+pub(super) fn check(
+    file: &str,
+    text: &str,
+    folder: &Path,
+    problems: &mut Vec<Problem>,
+) -> Option<(Recipe, Document)> {
     let mut document = Document::new(file, text);
     let mut root = parse_toml(&document, text, problems)?;
     let top = TABLES.first()?;
@@ -118,7 +121,10 @@ impl Checker<'_> {
             Some(folder) if folder == text => {}
             folder => {
                 let folder = folder.unwrap_or("?");
-                self.wrong("package.name", format!("expected the folder's name `{folder}` but found `{text}`"));
+                self.wrong(
+                    "package.name",
+                    format!("expected the folder's name `{folder}` but found `{text}`"),
+                );
             }
         }
         Some(name)
@@ -142,7 +148,10 @@ impl Checker<'_> {
     fn imports(&mut self, kind: Kind, imports: &[String]) {
         match kind {
             Kind::Extension | Kind::Pure if imports.is_empty() => {
-                self.wrong("package.imports", "`[package]` lacks the key `imports`, which a Python package needs");
+                self.wrong(
+                    "package.imports",
+                    "`[package]` lacks the key `imports`, which a Python package needs",
+                );
             }
             Kind::Library if !imports.is_empty() => {
                 self.wrong("package.imports", "a library cannot be imported: `imports` has no use here");
@@ -156,7 +165,12 @@ impl Checker<'_> {
         }
     }
 
-    fn sources(&mut self, file: &RecipeFile, name: Option<&PackageName>, version: Option<&Version>) -> Vec<Source> {
+    fn sources(
+        &mut self,
+        file: &RecipeFile,
+        name: Option<&PackageName>,
+        version: Option<&Version>,
+    ) -> Vec<Source> {
         if file.source.is_empty() {
             self.wrong("source", "expected at least one source");
         }
@@ -164,7 +178,10 @@ impl Checker<'_> {
         for (index, table) in file.source.iter().enumerate() {
             let path = format!("source[{index}]");
             if index > 0 && table.into.is_none() {
-                self.wrong(&path, "`[[source]]` lacks the key `into`, which every source but the first needs");
+                self.wrong(
+                    &path,
+                    "`[[source]]` lacks the key `into`, which every source but the first needs",
+                );
             }
             let source = check_source(self.document, &path, table, self.problems);
             if let (0, Some(source), Some(name), Some(version)) = (index, &source, name, version) {
@@ -180,7 +197,8 @@ impl Checker<'_> {
         let wheel = source.file.ends_with(".whl");
         let unpacked = file.build.backend == BackendName::Wheel;
         if unpacked && !source.file.ends_with("-none-any.whl") {
-            let message = format!("expected a wheel that ends in `-none-any.whl` but found `{}`", source.file);
+            let message =
+                format!("expected a wheel that ends in `-none-any.whl` but found `{}`", source.file);
             self.wrong("source[0].pypi", message);
         } else if wheel && !unpacked {
             self.wrong("build.backend", "expected the back end `wheel`, since the source is a wheel");
@@ -202,14 +220,17 @@ impl Checker<'_> {
         for (index, table) in file.patch.iter().enumerate() {
             let place = format!("patch[{index}].file");
             if !table.file.ends_with(".patch") || table.file.contains('/') || relative(&table.file).is_err() {
-                let message = format!("expected a file name that ends in `.patch` but found `{}`", table.file);
+                let message =
+                    format!("expected a file name that ends in `.patch` but found `{}`", table.file);
                 self.wrong(&place, message);
                 continue;
             }
             if !listed.insert(table.file.clone()) {
                 self.wrong(&place, format!("`{}` is listed twice", table.file));
             }
-            for (key, value) in [("reason", &table.reason), ("upstream", &table.upstream), ("drop", &table.drop)] {
+            for (key, value) in
+                [("reason", &table.reason), ("upstream", &table.upstream), ("drop", &table.drop)]
+            {
                 if value.trim().is_empty() {
                     self.wrong(&format!("patch[{index}].{key}"), format!("expected a sentence for `{key}`"));
                 }
@@ -224,7 +245,9 @@ impl Checker<'_> {
                     upstream: table.upstream.clone(),
                     drop: table.drop.clone(),
                 }),
-                Err(_) if !path.exists() => self.wrong(&place, format!("there is no file `{}` here", table.file)),
+                Err(_) if !path.exists() => {
+                    self.wrong(&place, format!("there is no file `{}` here", table.file))
+                }
                 Err(error) => self.wrong(&place, error.message()),
             }
         }
@@ -250,7 +273,9 @@ impl Checker<'_> {
             B::Autotools | B::Make => kind == Kind::Library,
         };
         if !fits {
-            self.wrong("build.backend", "this back end cannot make what `[package] kind` says");
+            let message =
+                format!("the back end `{}` cannot make what `[package] kind` says", backend.as_str());
+            self.wrong("build.backend", message);
         }
     }
 
@@ -262,7 +287,10 @@ impl Checker<'_> {
         }
         for name in build.env.keys() {
             let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-            if name.is_empty() || !name.bytes().all(word) || name.starts_with(|first: char| first.is_ascii_digit()) {
+            if name.is_empty()
+                || !name.bytes().all(word)
+                || name.starts_with(|first: char| first.is_ascii_digit())
+            {
                 self.wrong(&format!("build.env.{name}"), format!("invalid name of a variable `{name}`"));
             }
         }
@@ -307,7 +335,7 @@ impl Checker<'_> {
         ];
         let valid = ticked(keys.iter().filter(|(_, _, valid)| *valid).map(|(key, ..)| *key));
         for (key, _, _) in keys.iter().filter(|(_, given, valid)| *given && !valid) {
-            let message = format!("the back end `{}` does not read `{key}`", backend_name(backend));
+            let message = format!("the back end `{}` does not read `{key}`", backend.as_str());
             let problem = self.document.problem(&format!("build.{key}"), message);
             self.problems.push(match valid.as_str() {
                 "" => problem.advise("it reads no other key"),
@@ -347,7 +375,10 @@ impl Checker<'_> {
     fn cargo(&mut self, build: &BuildTable) -> Option<Cargo> {
         for (key, value) in [("lib", &build.lib), ("module", &build.module)] {
             if value.is_none() {
-                self.wrong("build.backend", format!("`[build]` lacks the key `{key}`, which `cargo-pyo3` needs"));
+                self.wrong(
+                    "build.backend",
+                    format!("`[build]` lacks the key `{key}`, which `cargo-pyo3` needs"),
+                );
             }
         }
         if let Some(module) = build.module.as_deref().filter(|module| !is_dotted(module)) {
@@ -394,7 +425,9 @@ impl Checker<'_> {
         for (index, text) in file.requires.host.iter().enumerate() {
             let place = format!("requires.host[{index}]");
             match PackageName::new(text) {
-                Ok(name) if names.contains(&name) => self.wrong(&place, format!("`{name}` is required twice")),
+                Ok(name) if names.contains(&name) => {
+                    self.wrong(&place, format!("`{name}` is required twice"))
+                }
                 Ok(name) => names.push(name),
                 Err(error) => self.wrong(&place, error.message()),
             }
@@ -412,10 +445,15 @@ impl Checker<'_> {
             let place = format!("requires.run[{index}]");
             match Requirement::from_str(text) {
                 Ok(Requirement { version_or_url: Some(VersionOrUrl::Url(_)), .. }) => {
-                    self.wrong(&place, format!("expected a name and versions but found an address in `{text}`"));
+                    self.wrong(
+                        &place,
+                        format!("expected a name and versions but found an address in `{text}`"),
+                    );
                 }
                 Ok(requirement) => requirements.push(requirement),
-                Err(_) => self.wrong(&place, format!("expected a requirement as in PEP 508 but found `{text}`")),
+                Err(_) => {
+                    self.wrong(&place, format!("expected a requirement as in PEP 508 but found `{text}`"))
+                }
             }
         }
         requirements
@@ -453,17 +491,4 @@ fn is_dotted(module: &str) -> bool {
             && !part.starts_with(|first: char| first.is_ascii_digit())
             && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
     })
-}
-
-fn backend_name(backend: BackendName) -> &'static str {
-    match backend {
-        BackendName::Setuptools => "setuptools",
-        BackendName::MesonPython => "meson-python",
-        BackendName::CargoPyo3 => "cargo-pyo3",
-        BackendName::Cmake => "cmake",
-        BackendName::Autotools => "autotools",
-        BackendName::Make => "make",
-        BackendName::Wheel => "wheel",
-        BackendName::Cpython => "cpython",
-    }
 }

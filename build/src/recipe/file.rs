@@ -132,6 +132,23 @@ pub enum BackendName {
     Cpython,
 }
 
+impl BackendName {
+    /// The name as a recipe has it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Setuptools => "setuptools",
+            Self::MesonPython => "meson-python",
+            Self::CargoPyo3 => "cargo-pyo3",
+            Self::Cmake => "cmake",
+            Self::Autotools => "autotools",
+            Self::Make => "make",
+            Self::Wheel => "wheel",
+            Self::Cpython => "cpython",
+        }
+    }
+}
+
 /// `[requires]`
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -157,4 +174,55 @@ pub struct ProvidesTable {
 #[allow(missing_docs, reason = "the schema documents each key")]
 pub struct CheckTable {
     pub smoke: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+    use crate::recipe::schema::{BACKENDS, KINDS, TABLES};
+
+    /// The field names of a type, as serde lists them when it meets another.
+    fn fields<T: DeserializeOwned>() -> Vec<String> {
+        let Err(error) = toml::from_str::<T>("no-such-key = 1") else { panic!("a key was let through") };
+        let (_, expected) = error.message().split_once("expected").unwrap();
+        let mut names = expected.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_schema_and_the_types_have_the_same_keys() {
+        let types = [
+            ("", fields::<RecipeFile>()),
+            ("package", fields::<PackageTable>()),
+            ("package.license", fields::<LicenseTable>()),
+            ("source", fields::<SourceTable>()),
+            ("patch", fields::<PatchTable>()),
+            ("build", fields::<BuildTable>()),
+            ("requires", fields::<RequiresTable>()),
+            ("provides", fields::<ProvidesTable>()),
+            ("check", fields::<CheckTable>()),
+        ];
+        assert_eq!(types.len(), TABLES.len());
+        for (table, (name, fields)) in TABLES.iter().zip(types) {
+            assert_eq!(table.name, name);
+            let mut keys = table.keys.iter().map(|key| key.name).collect::<Vec<_>>();
+            keys.sort_unstable();
+            assert_eq!(keys, fields, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_choice_is_a_value() {
+        for name in BACKENDS {
+            let backend = serde_json::from_value::<BackendName>((*name).into()).unwrap();
+            assert_eq!(backend.as_str(), *name);
+        }
+        for name in KINDS {
+            let kind = serde_json::from_value::<Kind>((*name).into()).unwrap();
+            assert_eq!(serde_json::to_value(kind).unwrap(), *name);
+        }
+    }
 }

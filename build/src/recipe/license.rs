@@ -53,7 +53,8 @@ pub(super) fn check(expression: &str) -> Result<(), (String, Option<String>)> {
                     name = format!("{name} WITH {}", words.next().unwrap_or_default());
                 }
                 if !KNOWN.contains(&name.as_str()) {
-                    let advice = nearest(&name, KNOWN.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+                    let advice =
+                        nearest(&name, KNOWN.iter().copied()).map(|near| format!("did you mean `{near}`?"));
                     return Err((format!("unknown licence `{name}`"), advice));
                 }
                 operand = false;
@@ -62,7 +63,10 @@ pub(super) fn check(expression: &str) -> Result<(), (String, Option<String>)> {
         }
     }
     if operand || depth > 0 {
-        return Err((format!("expected {} but the expression ends", if operand { wanted(true) } else { "`)`" }), None));
+        return Err((
+            format!("expected {} but the expression ends", if operand { wanted(true) } else { "`)`" }),
+            None,
+        ));
     }
     Ok(())
 }
@@ -80,7 +84,8 @@ mod tests {
         for good in ["MIT", "MIT OR Apache-2.0", "(0BSD AND MIT) OR Zlib", "Apache-2.0 WITH LLVM-exception"] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
-        for bad in ["", "MIT OR", "MIT MIT", "(MIT", "MIT)", "OR MIT", "MIT WITH LLVM-exception", "mit", "()"] {
+        for bad in ["", "MIT OR", "MIT MIT", "(MIT", "MIT)", "OR MIT", "MIT WITH LLVM-exception", "mit", "()"]
+        {
             assert!(check(bad).is_err(), "{bad}");
         }
         let (_, advice) = check("BSD-3-Clauze").unwrap_err();

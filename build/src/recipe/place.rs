@@ -81,14 +81,17 @@ impl Document {
     }
 }
 
-/// The member of `valid` nearest to `found`, if it is near enough to be a slip.
+/// The member of `valid` nearest to `found`, if it is near enough to be a slip or is `found` with an end.
 pub(super) fn nearest<'a>(found: &str, valid: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    valid
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(found, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1.max(found.len().max(candidate.len()) / 3))
-        .min()
-        .map(|(_, candidate)| candidate)
+    let distance = |candidate: &str| {
+        if found.len() >= 3 && candidate.starts_with(found) {
+            return Some(1);
+        }
+        let distance = strsim::damerau_levenshtein(found, candidate);
+        (distance <= 1.max(found.len().max(candidate.len()) / 3)).then_some(distance)
+    };
+    let near = valid.into_iter().filter_map(|candidate| Some((distance(candidate)?, candidate)));
+    near.min().map(|(_, candidate)| candidate)
 }
 
 /// `a`, `b` and `c`: each in backticks.

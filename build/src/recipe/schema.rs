@@ -72,15 +72,35 @@ pub const BACKENDS: &[&str] =
 pub const SOURCE: Table = Table {
     name: "source",
     keys: &[
-        optional("pypi", Type::Text, "File name of an sdist or wheel on the package index; its project follows from it."),
+        optional(
+            "pypi",
+            Type::Text,
+            "File name of an sdist or wheel on the package index; its project follows from it.",
+        ),
         optional("crate", Type::Text, "`name-version` of a crate."),
         optional("debian", Type::Text, "Path of a file below a Debian archive, `pool/…`."),
         optional("url", Type::Text, "A further address of the same bytes; tried after the registry."),
-        required("sha256", Type::Text, "Digest of the file: what identifies it, whatever address it came from."),
+        required(
+            "sha256",
+            Type::Text,
+            "Digest of the file: what identifies it, whatever address it came from.",
+        ),
         required("size", Type::Count, "Length of the file in bytes; a download stops there."),
-        optional("strip", Type::Count, "Leading folders taken off each path; 1 for tarballs, 0 for wheels, if not given."),
-        optional("into", Type::Text, "Folder of the build tree to unpack into; required from the second source on."),
-        optional("only", Type::Texts, "Files and folders to unpack, named as they are after `strip`; all if not given."),
+        optional(
+            "strip",
+            Type::Count,
+            "Leading folders taken off each path; 1 for tarballs, 0 for wheels, if not given.",
+        ),
+        optional(
+            "into",
+            Type::Text,
+            "Folder of the build tree to unpack into; required from the second source on.",
+        ),
+        optional(
+            "only",
+            Type::Texts,
+            "Files and folders to unpack, named as they are after `strip`; all if not given.",
+        ),
     ],
 };
 
@@ -90,8 +110,16 @@ pub const TABLES: &[Table] = &[
         name: "",
         keys: &[
             required("package", Type::Table, "What is made."),
-            required("source", Type::Tables, "What it is made from, the main source first; each has exactly one of `pypi`, `crate` and `debian`."),
-            optional("patch", Type::Tables, "Changes to the source, applied in order with `-p1` and no fuzz."),
+            required(
+                "source",
+                Type::Tables,
+                "What it is made from, the main source first; each has exactly one of `pypi`, `crate` and `debian`.",
+            ),
+            optional(
+                "patch",
+                Type::Tables,
+                "Changes to the source, applied in order with `-p1` and no fuzz.",
+            ),
             required("build", Type::Table, "How it is made."),
             optional("requires", Type::Table, "What it needs."),
             optional("provides", Type::Table, "What other recipes may compile and link against."),
@@ -101,10 +129,22 @@ pub const TABLES: &[Table] = &[
     Table {
         name: "package",
         keys: &[
-            required("name", Type::Text, "The name, normalised as the package index does; equal to the folder's."),
+            required(
+                "name",
+                Type::Text,
+                "The name, normalised as the package index does; equal to the folder's.",
+            ),
             required("version", Type::Text, "The version of the main source (PEP 440)."),
-            required("kind", Type::Choice(KINDS), "`extension`: a Python package with compiled modules; `pure`: one without; `library`: headers and archives for other recipes; `interpreter`: CPython."),
-            optional("imports", Type::Texts, "Modules that can be imported; `check` imports each in the component. Required for Python packages."),
+            required(
+                "kind",
+                Type::Choice(KINDS),
+                "`extension`: a Python package with compiled modules; `pure`: one without; `library`: headers and archives for other recipes; `interpreter`: CPython.",
+            ),
+            optional(
+                "imports",
+                Type::Texts,
+                "Modules that can be imported; `check` imports each in the component. Required for Python packages.",
+            ),
             required("license", Type::Table, "Under which terms."),
         ],
     },
@@ -112,7 +152,11 @@ pub const TABLES: &[Table] = &[
         name: "package.license",
         keys: &[
             required("spdx", Type::Text, "SPDX licence expression; goes into the component's manifest."),
-            required("files", Type::Texts, "The licence texts, relative to the root of the unpacked sources; kept with the result."),
+            required(
+                "files",
+                Type::Texts,
+                "The licence texts, relative to the root of the unpacked sources; kept with the result.",
+            ),
         ],
     },
     SOURCE,
@@ -129,29 +173,61 @@ pub const TABLES: &[Table] = &[
         name: "build",
         keys: &[
             required("backend", Type::Choice(BACKENDS), "What drives the build."),
-            optional("dir", Type::Text, "Folder of the source in which the back end works; the root if not given."),
-            optional("options", Type::Texts, "Arguments of the configuring command (`make` for the back end `make`)."),
+            optional(
+                "dir",
+                Type::Text,
+                "Folder of the source in which the back end works; the root if not given.",
+            ),
+            optional(
+                "options",
+                Type::Texts,
+                "Arguments of the configuring command (`make` for the back end `make`).",
+            ),
             optional("cflags", Type::Texts, "Compiler flags for C and C++, after the toolchain's own."),
             optional("cxxflags", Type::Texts, "Compiler flags for C++ only, after `cflags`."),
             optional("ldflags", Type::Texts, "Flags for linking, after the toolchain's own."),
             optional("env", Type::TextMap, "Environment variables of every command of the build."),
-            optional("exceptions", Type::Bool, "The C++ code throws: compile for wasm exceptions, link libc++."),
+            optional(
+                "exceptions",
+                Type::Bool,
+                "The C++ code throws: compile for wasm exceptions, link libc++.",
+            ),
             optional("setjmp", Type::Bool, "The C code calls `setjmp`: compile for it, link libsetjmp."),
-            optional("targets", Type::Texts, "What `make` makes (`autotools`, `make`); its default if not given."),
-            optional("install", Type::TextMap, "Place in the prefix = file of the build, copied in place of `make install` (`autotools`, `make`)."),
-            optional("manifest", Type::Text, "The `Cargo.toml` with `Cargo.lock` beside it (`cargo-pyo3`); at the root if not given."),
+            optional(
+                "targets",
+                Type::Texts,
+                "What `make` makes (`autotools`, `make`); its default if not given.",
+            ),
+            optional(
+                "install",
+                Type::TextMap,
+                "Place in the prefix = file of the build, copied in place of `make install` (`autotools`, `make`).",
+            ),
+            optional(
+                "manifest",
+                Type::Text,
+                "The `Cargo.toml` with `Cargo.lock` beside it (`cargo-pyo3`); at the root if not given.",
+            ),
             optional("lib", Type::Text, "Name of the library target (`cargo-pyo3`, required)."),
             optional("module", Type::Text, "Dotted name of the extension module (`cargo-pyo3`, required)."),
             optional("features", Type::Texts, "Cargo features to switch on (`cargo-pyo3`)."),
             optional("python-source", Type::Text, "Folder with the package's Python files (`cargo-pyo3`)."),
-            optional("cross", Type::Answers, "Answers to probes that would run a program: `[properties]` of meson's cross file, cache entries of cmake, variables of configure's `config.site`."),
+            optional(
+                "cross",
+                Type::Answers,
+                "Answers to probes that would run a program: `[properties]` of meson's cross file, cache entries of cmake, variables of configure's `config.site`.",
+            ),
         ],
     },
     Table {
         name: "requires",
         keys: &[
             optional("build", Type::Texts, "Python packages that run on the build machine, `name==version`."),
-            optional("host", Type::Texts, "Recipes compiled for the guest first and linked against, in link order; an extension need not name the interpreter."),
+            optional(
+                "host",
+                Type::Texts,
+                "Recipes compiled for the guest first and linked against, in link order; an extension need not name the interpreter.",
+            ),
             optional("run", Type::Texts, "Python packages that this one imports, as requirements (PEP 508)."),
         ],
     },
@@ -164,7 +240,11 @@ pub const TABLES: &[Table] = &[
     },
     Table {
         name: "check",
-        keys: &[required("smoke", Type::Text, "Python code run in the component by `check`; it fails by raising.")],
+        keys: &[required(
+            "smoke",
+            Type::Text,
+            "Python code run in the component by `check`; it fails by raising.",
+        )],
     },
 ];
 
@@ -252,7 +332,8 @@ impl Walk<'_> {
         let mut problem = self.document.problem_at(offset, message);
         if let Some(near) = nearest(name, spec.keys.iter().map(|key| key.name)) {
             problem = problem.advise(format!("did you mean `{near}`?"));
-        } else if let Some(table) = TABLES.iter().find(|table| table.keys.iter().any(|key| key.name == name)) {
+        } else if let Some(table) = TABLES.iter().find(|table| table.keys.iter().any(|key| key.name == name))
+        {
             problem = problem.advise(format!("`{name}` is a key of {}", titled(table)));
         }
         let valid = ticked(spec.keys.iter().map(|key| key.name));
@@ -276,16 +357,16 @@ impl Walk<'_> {
             }
             (Type::Count, DeValue::Integer(number)) if number.as_str().parse::<u64>().is_ok() => true,
             (Type::Texts, DeValue::Array(list)) => {
-                let fit = list.iter().enumerate().map(|(index, item)| {
-                    self.document.note(&format!("{path}[{index}]"), &item.span());
-                    let fits = item.get_ref().is_str();
-                    if !fits {
-                        self.mismatch(path, "texts only", item.span().start, item.get_ref());
+                let mut fits = true;
+                for (index, item) in list.iter().enumerate() {
+                    let path = format!("{path}[{index}]");
+                    self.document.note(&path, &item.span());
+                    if !item.get_ref().is_str() {
+                        self.mismatch(&path, "text", item.span().start, item.get_ref());
+                        fits = false;
                     }
-                    fits
-                });
-                // Every element is looked at, not only those up to the first wrong one.
-                fit.fold(true, |all, one| all && one)
+                }
+                fits
             }
             (Type::TextMap | Type::Answers, DeValue::Table(map)) => {
                 let mut unfit = Vec::new();
@@ -298,7 +379,8 @@ impl Walk<'_> {
                         _ => false,
                     };
                     if !fits {
-                        let wanted = if expected == Type::Answers { "text, number or boolean" } else { "text" };
+                        let wanted =
+                            if expected == Type::Answers { "text, number or boolean" } else { "text" };
                         self.mismatch(&path, wanted, item.span().start, item.get_ref());
                         unfit.push(name.get_ref().to_string());
                     }
@@ -354,7 +436,8 @@ impl Walk<'_> {
             DeValue::Array(_) => "list",
             DeValue::Table(_) => "table",
         };
-        let problem = self.document.problem_at(offset, format!("expected {wanted} for `{path}` but found a {found}"));
+        let problem =
+            self.document.problem_at(offset, format!("expected {wanted} for `{path}` but found a {found}"));
         self.problems.push(problem);
     }
 }

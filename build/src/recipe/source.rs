@@ -42,6 +42,8 @@ pub enum Format {
     Tar,
     /// A zip archive; wheels are such.
     Zip,
+    /// A Debian package, whose data are unpacked.
+    Deb,
 }
 
 /// What of a source belongs into an action key.
@@ -121,7 +123,8 @@ pub fn parse_sources(path: &str, text: &str) -> Result<BTreeMap<String, Vec<Sour
             }
             // What could not be made into values was told by the walk.
             Err(error) if problems.is_empty() => {
-                problems.push(document.problem_at(error.span().map_or(0, |span| span.start), error.message()));
+                problems
+                    .push(document.problem_at(error.span().map_or(0, |span| span.start), error.message()));
             }
             Err(_) => {}
         }
@@ -163,8 +166,10 @@ pub(super) fn check_source(
     problems: &mut Vec<Problem>,
 ) -> Option<Source> {
     let before = problems.len();
-    let mut wrong = |key: &str, message: String| problems.push(document.problem(&format!("{path}.{key}"), message));
-    let sha256 = table.sha256.parse::<Digest>().map_err(|error| wrong("sha256", error.message().to_owned())).ok();
+    let mut wrong =
+        |key: &str, message: String| problems.push(document.problem(&format!("{path}.{key}"), message));
+    let sha256 =
+        table.sha256.parse::<Digest>().map_err(|error| wrong("sha256", error.message().to_owned())).ok();
     if table.size == 0 {
         wrong("size", "expected the length of the file in bytes but found 0".to_owned());
     }
@@ -236,12 +241,14 @@ fn origin(key: &str, value: &str) -> Result<(String, Format, Origin), String> {
         _ => {
             let format = format(value)?;
             let project = match format {
+                Format::Deb => None,
                 Format::Zip => value.split_once('-'),
                 Format::Tar => value.rsplit_once('-'),
             };
-            let (project, _) = project
-                .filter(|(project, _)| !project.is_empty() && !project.contains('/'))
-                .ok_or_else(|| format!("expected the name of an sdist or wheel but found `{value}`"))?;
+            let (project, _) =
+                project
+                    .filter(|(project, _)| !project.is_empty() && !project.contains('/'))
+                    .ok_or_else(|| format!("expected the name of an sdist or wheel but found `{value}`"))?;
             let origin = Origin::Pypi { project: project.to_owned(), file: value.to_owned() };
             Ok((value.to_owned(), format, origin))
         }
@@ -258,10 +265,15 @@ fn is_crate_version(text: &str) -> bool {
 fn format(file: &str) -> Result<Format, String> {
     if [".whl", ".zip"].iter().any(|end| file.ends_with(end)) {
         Ok(Format::Zip)
-    } else if [".tar", ".tar.gz", ".tar.xz", ".tar.bz2", ".tar.zst", ".tgz"].iter().any(|end| file.ends_with(end)) {
+    } else if file.ends_with(".deb") {
+        Ok(Format::Deb)
+    } else if [".tar", ".tar.gz", ".tar.xz", ".tar.bz2", ".tar.zst", ".tgz"]
+        .iter()
+        .any(|end| file.ends_with(end))
+    {
         Ok(Format::Tar)
     } else {
-        Err(format!("expected a tarball, a wheel or a zip file but found `{file}`"))
+        Err(format!("expected a tarball, a wheel, a zip file or a Debian package but found `{file}`"))
     }
 }
 
@@ -285,7 +297,10 @@ mod tests {
         let file = "ziglang-0.17.1-py3-none-any.whl".to_owned();
         assert_eq!(wheel.origins, [Origin::Pypi { project: "ziglang".to_owned(), file }]);
         let krate = &sources["b"][0];
-        assert_eq!((krate.file.as_str(), krate.strip, krate.into.as_str()), ("wit-dylib-0.263.0.crate", 1, "x"));
+        assert_eq!(
+            (krate.file.as_str(), krate.strip, krate.into.as_str()),
+            ("wit-dylib-0.263.0.crate", 1, "x")
+        );
         let (name, version) = ("wit-dylib".to_owned(), "0.263.0".to_owned());
         assert_eq!(krate.origins, [Origin::Crate { name, version }]);
         let debian = &sources["b"][1];
@@ -296,10 +311,10 @@ mod tests {
 
     #[test]
     fn addresses_are_not_in_the_key() {
-        let text = |url: &str| {
-            format!("[[a]]\npypi = \"a-1.tar.gz\"\n{url}sha256 = \"{DIGEST}\"\nsize = 1\n")
-        };
-        let key = |text: &str| serde_json::to_string(&parse_sources("t", text).unwrap()["a"][0].key()).unwrap();
+        let text =
+            |url: &str| format!("[[a]]\npypi = \"a-1.tar.gz\"\n{url}sha256 = \"{DIGEST}\"\nsize = 1\n");
+        let key =
+            |text: &str| serde_json::to_string(&parse_sources("t", text).unwrap()["a"][0].key()).unwrap();
         assert_eq!(key(&text("")), key(&text("url = \"https://example.org/a.tar.gz\"\n")));
         assert_ne!(key(&text("")), key(&text("strip = 0\n")));
     }

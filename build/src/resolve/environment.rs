@@ -61,6 +61,10 @@ impl Target {
         Ok(Self { markers, python, arch: arch.map(str::to_owned) })
     }
 
+    pub(super) fn is_guest(&self) -> bool {
+        self.arch.is_none()
+    }
+
     /// What kind of wheels can be used, for messages.
     pub(super) fn usable(&self) -> String {
         match &self.arch {
@@ -91,7 +95,8 @@ impl Target {
 
     fn runs(&self, platform: &str) -> bool {
         let Some(arch) = &self.arch else { return false };
-        let Some(baseline) = platform.strip_suffix(arch.as_str()).and_then(|text| text.strip_suffix('_')) else {
+        let Some(baseline) = platform.strip_suffix(arch.as_str()).and_then(|text| text.strip_suffix('_'))
+        else {
             return false;
         };
         match baseline {
@@ -128,7 +133,12 @@ mod tests {
         for tags in ["py3-none-any", "py2.py3-none-any", "py310-none-any", "cp314-none-any"] {
             assert_eq!(rank(&guest, tags), Some(3), "{tags}");
         }
-        let others = ["py2-none-any", "py315-none-any", "cp314-cp314-manylinux_2_17_x86_64", "cp314-cp314-wasi_0_0_0_wasm32"];
+        let others = [
+            "py2-none-any",
+            "py315-none-any",
+            "cp314-cp314-manylinux_2_17_x86_64",
+            "cp314-cp314-wasi_0_0_0_wasm32",
+        ];
         for tags in others {
             assert_eq!(rank(&guest, tags), None, "{tags}");
         }

@@ -27,13 +27,16 @@ pub struct Metadata {
 /// When the name or the version is missing, or a field that is needed cannot be understood.
 pub fn parse_metadata(text: &str) -> Result<Metadata> {
     let fields = fields(text);
-    let all = |key: &str| fields.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(key));
-    let first = |key: &str| all(key).map(|(_, value)| value.as_str()).find(|value| !value.is_empty());
+    let all = |key: &str| -> Vec<&str> {
+        let named = fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case(key));
+        named.map(|(_, value)| value.as_str()).collect()
+    };
+    let first = |key: &str| all(key).into_iter().find(|value| !value.is_empty());
     let needed = |key: &str| first(key).ok_or_else(|| Error::new(format!("the metadata has no `{key}`")));
     let version = needed("Version")?;
     let mut requires = Vec::new();
     let mut problems = Vec::new();
-    for (_, value) in all("Requires-Dist") {
+    for value in all("Requires-Dist") {
         match super::parse_requirement(value) {
             Ok(requirement) => requires.push(requirement),
             Err(why) => problems.push(format!("`{}`: {why}", value.escape_debug())),
@@ -49,19 +52,20 @@ pub fn parse_metadata(text: &str) -> Result<Metadata> {
         None => None,
     };
     let classifier = || {
-        let mut names = all("Classifier").filter_map(|(_, value)| {
+        let mut names = all("Classifier").into_iter().filter_map(|value| {
             let rest = value.strip_prefix("License :: ")?;
             rest.rsplit(" :: ").next().filter(|name| *name != "OSI Approved")
         });
         names.next().map(str::to_owned)
     };
     // `License` often holds the whole text: only a short one names a licence.
-    let short = || first("License").filter(|text| text.len() <= 60 && !text.contains('\n')).map(str::to_owned);
+    let short =
+        || first("License").filter(|text| text.len() <= 60 && !text.contains('\n')).map(str::to_owned);
     Ok(Metadata {
         name: PackageName::new(needed("Name")?)?,
-        version: version
-            .parse()
-            .map_err(|_| Error::new(format!("the metadata has a malformed version `{}`", version.escape_debug())))?,
+        version: version.parse().map_err(|_| {
+            Error::new(format!("the metadata has a malformed version `{}`", version.escape_debug()))
+        })?,
         requires,
         requires_python,
         license: first("License-Expression").map(str::to_owned).or_else(short).or_else(classifier),

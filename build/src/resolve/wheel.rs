@@ -90,8 +90,14 @@ mod tests {
     #[test]
     fn refuses_other_names() {
         for file in [
-            "a-1-py3-none-any.zip", "a-1-py3-none.whl", "a-x-py3-none-any.whl", "../a-1-py3-none-any.whl",
-            "a-1-py3-none-any/b.whl", "a-1-b-py3-none-any.whl", "a-1-1/2-py3-none-any.whl", "-1-py3-none-any.whl",
+            "a-1-py3-none-any.zip",
+            "a-1-py3-none.whl",
+            "a-x-py3-none-any.whl",
+            "../a-1-py3-none-any.whl",
+            "a-1-py3-none-any/b.whl",
+            "a-1-b-py3-none-any.whl",
+            "a-1-1/2-py3-none-any.whl",
+            "-1-py3-none-any.whl",
         ] {
             assert_eq!(WheelName::parse(file), None, "{file}");
         }
@@ -100,8 +106,14 @@ mod tests {
     #[test]
     fn reads_sdist_names() {
         let name = PackageName::new("a-b").unwrap();
-        for (file, version) in [("a-b-1.0.tar.gz", Some("1.0")), ("a_b-1.0.zip", Some("1.0")), ("a-1.0.tar.gz", None)] {
-            assert_eq!(sdist_version(&name, file).map(|version| version.to_string()).as_deref(), version, "{file}");
+        for (file, version) in
+            [("a-b-1.0.tar.gz", Some("1.0")), ("a_b-1.0.zip", Some("1.0")), ("a-1.0.tar.gz", None)]
+        {
+            assert_eq!(
+                sdist_version(&name, file).map(|version| version.to_string()).as_deref(),
+                version,
+                "{file}"
+            );
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Work, write_executable};
+use super::{Work, write, write_executable};
 use crate::command::Cmd;
 use crate::error::Result;
 
@@ -62,6 +62,8 @@ impl Cross {
         for name in ["nm", "strip"] {
             write_executable(&bin.join(name), "#!/bin/sh\nexit 0\n")?;
         }
+        // The linker does not see a tag that another shared library exports; these two it may leave open.
+        write(&bin.join("tags.txt"), "__cpp_exception\n__c_longjmp\n")?;
         Ok(Self { bin, sysroot: sysroot.to_owned() })
     }
 
@@ -91,7 +93,17 @@ impl Cross {
     /// A command that links a shared library of the guest.
     #[must_use]
     pub fn shared(&self, work: &Work, output: &Path) -> Cmd {
-        work.cmd(self.tool("cc")).args(["-shared", "-nostartfiles", "-Wl,--gc-sections", "-o"]).arg(output)
+        work.cmd(self.tool("cc"))
+            .args(["-shared", "-nostartfiles", "-Wl,--gc-sections"])
+            .arg(self.open_tags())
+            .arg("-o")
+            .arg(output)
+    }
+
+    /// The linker flag that leaves the exception tags to the component's link.
+    #[must_use]
+    pub fn open_tags(&self) -> String {
+        format!("-Wl,--allow-undefined-file={}", self.bin.join("tags.txt").display())
     }
 }
 

@@ -71,6 +71,21 @@ impl Store {
         Ok(record)
     }
 
+    /// Removes the record of an action, so that the action runs again: for when its output is gone.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn forget(&self, key: Digest) -> Result<()> {
+        self.check_writable()?;
+        let path = self.base.join("actions").join(format!("{key}.json"));
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).context(|| format!("cannot remove `{}`", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The record last published for a step of this name, by anybody. A damaged one counts as none.
     ///
     /// # Errors

@@ -124,8 +124,7 @@ pub(crate) fn digest_entries(dir: &Path, entries: &[Entry]) -> Result<Digest> {
 
 /// The digests of the regular files, in their order.
 fn hash_files(dir: &Path, entries: &[Entry]) -> Result<VecDeque<Digest>> {
-    let files: Vec<&Entry> =
-        entries.iter().filter(|entry| matches!(entry.what, What::File { .. })).collect();
+    let files: Vec<&Entry> = entries.iter().filter(|entry| matches!(entry.what, What::File { .. })).collect();
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
@@ -147,27 +146,22 @@ fn hash_files(dir: &Path, entries: &[Entry]) -> Result<VecDeque<Digest>> {
     Ok(done.into_iter().map(|(_, digest)| digest).collect())
 }
 
-/// The links of a tree that lead, or would lead if everything they name existed, out of it; as
-/// lines `path -> target`.
-pub(crate) fn links_leading_out(dir: &Path, entries: &[Entry]) -> Vec<String> {
-    entries
-        .iter()
-        .filter_map(|entry| match &entry.what {
-            What::Link { target } if leads_out(dir, &entry.path, target) => {
-                Some(format!("`{}` -> `{}`", entry.path.display(), Path::new(target).display()))
-            }
-            _ => None,
+/// Those of the links at `paths` below `dir` that lead, or would lead if everything they name
+/// existed, out of it; as lines `path -> target`.
+pub(crate) fn links_leading_out<'a>(dir: &Path, paths: impl Iterator<Item = &'a Path>) -> Vec<String> {
+    paths
+        .filter_map(|path| {
+            let target = fs::read_link(dir.join(path)).ok()?;
+            leads_out(dir, path, &target).then(|| format!("`{}` -> `{}`", path.display(), target.display()))
         })
         .collect()
 }
 
 /// Whether a link at `path` below `dir` leads out, following the links on its way as the kernel
 /// would. A purely textual check is not enough: `a/link/..` is not `a` when `link` leads elsewhere.
-fn leads_out(dir: &Path, path: &Path, target: &OsStr) -> bool {
-    let mut here: Vec<OsString> = path
-        .parent()
-        .map(|parent| parent.iter().map(OsStr::to_owned).collect())
-        .unwrap_or_default();
+fn leads_out(dir: &Path, path: &Path, target: &Path) -> bool {
+    let mut here: Vec<OsString> =
+        path.parent().map(|parent| parent.iter().map(OsStr::to_owned).collect()).unwrap_or_default();
     let mut ahead: VecDeque<OsString> = VecDeque::new();
     let mut links = 0;
     let mut enqueue = |ahead: &mut VecDeque<OsString>, target: &Path| {
@@ -183,7 +177,7 @@ fn leads_out(dir: &Path, path: &Path, target: &OsStr) -> bool {
         }
         links <= MAX_LINKS
     };
-    if !enqueue(&mut ahead, Path::new(target)) {
+    if !enqueue(&mut ahead, target) {
         return true;
     }
     while let Some(name) = ahead.pop_front() {

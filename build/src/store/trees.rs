@@ -29,7 +29,8 @@ impl Store {
         self.check_writable()?;
         let full = |error| self.write_error("cannot write a tree", error);
         let entries = listing::walk(dir)?;
-        let outside = listing::links_leading_out(dir, &entries);
+        let links = entries.iter().filter(|entry| matches!(entry.what, What::Link { .. }));
+        let outside = listing::links_leading_out(dir, links.map(|entry| entry.path.as_path()));
         if !outside.is_empty() {
             return Err(Error::new(format!("cannot store `{}`: links lead out of it", dir.display()))
                 .details(outside));

@@ -1,0 +1,237 @@
+//! `bundle`, `plan` and `fetch`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Mutex;
+
+use super::BundleArgs;
+use crate::digest::Digest;
+use crate::error::{Context, Error, Result};
+use crate::execute::{Executor, show};
+use crate::fetch::{FetchOptions, Fetcher};
+use crate::index::PipIndex;
+use crate::layout::Layout;
+use crate::lock::Lock;
+use crate::plan::{self, Input, Kind, Materials, Plan};
+use crate::recipe::{Catalog, parse_sources};
+use crate::report::{self, Outcome, Report};
+use crate::resolve::{parse_requests, resolve};
+use crate::steps::component::{COMPONENT, MANIFEST};
+use crate::steps::toolchain;
+use crate::store::Store;
+
+/// Everything that the three verbs have in common.
+struct Session {
+    layout: Layout,
+    store: Store,
+    fetcher: Fetcher,
+    report: Report,
+    jobs: usize,
+}
+
+impl Session {
+    fn open(arguments: &BundleArgs) -> Result<Self> {
+        let layout = Layout::discover()?;
+        let options = FetchOptions { offline: arguments.offline, mirror: arguments.mirror.clone(), scratch: None };
+        let jobs = arguments
+            .jobs
+            .or_else(|| std::thread::available_parallelism().ok().map(std::num::NonZero::get))
+            .unwrap_or(2);
+        Ok(Self {
+            store: Store::open(&layout.cache)?,
+            fetcher: Fetcher::new(options),
+            report: Report::new(),
+            jobs,
+            layout,
+        })
+    }
+
+    fn executor(&self) -> Executor<'_> {
+        Executor {
+            store: &self.store,
+            fetcher: &self.fetcher,
+            layout: &self.layout,
+            report: &self.report,
+            jobs: self.jobs,
+        }
+    }
+
+    fn plan(&self, arguments: &BundleArgs) -> Result<Plan> {
+        let catalog = Catalog::load(&self.layout.recipes())?;
+        let pins_path = self.layout.checkout.join("sysroot/toolchain.toml");
+        let text = fs::read_to_string(&pins_path).context(|| format!("cannot read `{}`", pins_path.display()))?;
+        let pins = parse_sources("sysroot/toolchain.toml", &text)?;
+        let lock_path = self.layout.lock();
+        let lock = Mutex::new(Lock::load(&lock_path)?);
+        let index = PipIndex::new(&self.fetcher);
+        let requests = parse_requests(&arguments.packages)?;
+        let mut wanted = requests.clone();
+        // Time zones are data that the standard library expects beside it.
+        wanted.extend(parse_requests(&["tzdata"])?);
+        let closure = {
+            let mut lock = lock.lock().map_err(|_| Error::new("a thread panicked"))?;
+            let mut closure = resolve(&wanted, &catalog, &mut lock, &index)?;
+            closure.named = resolve_names(&requests)?;
+            closure
+        };
+        let tools = |requires: &[String]| {
+            let mut lock = lock.lock().map_err(|_| Error::new("a thread panicked"))?;
+            crate::lock::tool_wheels(&parse_requests(requires)?, &mut lock, &index)
+        };
+        let installed_sdk = installed_sdk()?;
+        let materials = Materials {
+            checkout: &self.layout.checkout,
+            catalog: &catalog,
+            pins: &pins,
+            tools: &tools,
+            installed_sdk,
+            machine: machine()?,
+        };
+        let plan = plan::plan(&materials, &closure, &arguments.world)?;
+        lock.into_inner().map_err(|_| Error::new("a thread panicked"))?.save(&lock_path)?;
+        Ok(plan)
+    }
+}
+
+fn resolve_names(requests: &[crate::resolve::Requirement]) -> Result<Vec<crate::name::PackageName>> {
+    let mut names =
+        requests.iter().map(|request| crate::name::PackageName::new(request.name.as_ref())).collect::<Result<Vec<_>>>()?;
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+fn installed_sdk() -> Result<Option<(std::path::PathBuf, Digest)>> {
+    let Some(path) = std::env::var_os("WASI_SDK_PATH").filter(|path| !path.is_empty()) else { return Ok(None) };
+    let path = std::path::PathBuf::from(path);
+    toolchain::check_installed(&path)?;
+    let digest = Digest::of_file(&path.join("bin/clang"))?.0;
+    Ok(Some((path, digest)))
+}
+
+/// The build machine's C compiler, by the digest of its program: it builds what runs during a build.
+fn machine() -> Result<String> {
+    let compiler = Path::new("/usr/bin/cc");
+    let target = fs::canonicalize(compiler)
+        .context(|| "expected a C compiler `/usr/bin/cc`".to_owned())
+        .map_err(|error| error.hint("`just setup` installs what is missing"))?;
+    Ok(Digest::of_file(&target)?.0.to_string())
+}
+
+pub(super) fn plan(arguments: &BundleArgs) -> Result<u8> {
+    let session = Session::open(arguments)?;
+    let plan = session.plan(arguments)?;
+    print!("{}", show(&plan, &session.executor().status(&plan)?));
+    Ok(0)
+}
+
+pub(super) fn fetch(arguments: &BundleArgs) -> Result<u8> {
+    let session = Session::open(arguments)?;
+    let plan = session.plan(arguments)?;
+    let mut pins = BTreeMap::new();
+    for step in &plan.steps {
+        for input in step.inputs.values() {
+            if let Input::Pin(pin) = input {
+                pins.insert(pin.sha256, pin.clone());
+            }
+        }
+    }
+    let executor = session.executor();
+    for pin in pins.values() {
+        executor.blob(pin)?;
+    }
+    // Crates are fetched by cargo, which needs the compiler and the sources unpacked: a plan of just that.
+    let mut crates = Plan::default();
+    for step in &plan.steps {
+        if matches!(step.kind, Kind::Rust(_) | Kind::Crates) {
+            let mut step = step.clone();
+            for input in step.inputs.values_mut() {
+                if let Input::Step(place) = input {
+                    let name = plan.steps.get(*place).map(|step| step.name.as_str()).unwrap_or_default();
+                    *place = crates.steps.iter().position(|step| step.name == name).unwrap_or_default();
+                }
+            }
+            crates.steps.push(step);
+        }
+    }
+    if !crates.steps.is_empty() {
+        executor.run(&crates)?;
+    }
+    println!("{} files are in the store", pins.len());
+    Ok(0)
+}
+
+pub(super) fn bundle(arguments: &BundleArgs) -> Result<u8> {
+    let session = Session::open(arguments)?;
+    let plan = session.plan(arguments)?;
+    let result = session.executor().run(&plan)?;
+    let names = match plan.steps.last().map(|step| &step.kind) {
+        Some(Kind::Component(parts)) => parts.names.clone(),
+        _ => return Err(Error::new("the plan does not end in a component")),
+    };
+    let component = result.join(COMPONENT);
+    let (digest, size) = Digest::of_file(&component)?;
+    let stem = format!("{names}-{}", digest.short());
+    let dist = &session.layout.dist;
+    fs::create_dir_all(dist).context(|| format!("cannot create `{}`", dist.display()))?;
+    let file = dist.join(format!("{stem}.wasm"));
+    publish(&component, &file)?;
+    publish(&result.join(MANIFEST), &dist.join(format!("{stem}.json")))?;
+    point(dist, &format!("{names}.wasm"), &format!("{stem}.wasm"))?;
+    point(dist, &format!("{names}.json"), &format!("{stem}.json"))?;
+
+    let timings = session.report.timings();
+    println!("component  {}", file.display());
+    println!("size       {}", report::size(size));
+    println!("sha256     {digest}");
+    println!();
+    for timing in timings.iter().filter(|timing| timing.outcome == Outcome::Built) {
+        println!("  {:>12}  {}", report::seconds(timing.elapsed), timing.step);
+    }
+    let hits = timings.iter().filter(|timing| timing.outcome == Outcome::Hit).count();
+    println!("  {:>12}  in all; {hits} steps were in the cache, {} processes started",
+        report::seconds(session.report.elapsed()), crate::command::processes_started());
+    Ok(0)
+}
+
+/// Puts a file of the store at a place of the user's, whole or not at all.
+fn publish(from: &Path, to: &Path) -> Result<()> {
+    let what = || format!("cannot write `{}`", to.display());
+    if let (Ok(one), Ok(other)) = (Digest::of_file(from), Digest::of_file(to))
+        && one == other
+    {
+        return Ok(());
+    }
+    let folder = to.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).context(what)?;
+    let mut source = fs::File::open(from).context(what)?;
+    std::io::copy(&mut source, &mut file).context(what)?;
+    file.as_file().sync_all().context(what)?;
+    use std::os::unix::fs::PermissionsExt as _;
+    file.as_file().set_permissions(fs::Permissions::from_mode(0o644)).context(what)?;
+    file.persist(to).map_err(|error| error.error).context(what)?;
+    Ok(())
+}
+
+/// Makes a relative link, replacing an older one at once.
+fn point(folder: &Path, name: &str, target: &str) -> Result<()> {
+    let link = folder.join(name);
+    let what = || format!("cannot link `{}`", link.display());
+    let stage = tempfile::Builder::new().prefix(".link-").tempdir_in(folder).context(what)?;
+    let fresh = stage.path().join(name);
+    std::os::unix::fs::symlink(target, &fresh).context(what)?;
+    fs::rename(&fresh, &link).context(what)
+}
+
+/// A shell for `shell`.
+pub(super) fn interactive(dir: &Path) -> Result<u8> {
+    let status = Command::new("/bin/sh")
+        .current_dir(dir)
+        .env("PATH", format!("{}/bin:/usr/local/bin:/usr/bin:/bin", dir.display()))
+        .env("HOME", dir)
+        .status()
+        .context(|| "cannot start `/bin/sh`".to_owned())?;
+    Ok(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))
+}

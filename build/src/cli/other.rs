@@ -1,0 +1,104 @@
+//! `run`, `check`, `recipes`, `clean` and `shell`.
+
+use std::fs;
+use std::path::Path;
+
+use super::RunArgs;
+use crate::check::{self, CheckOptions, Package};
+use crate::embed::{self, Code, Grant, RunOptions, parse_duration, parse_size};
+use crate::error::{Error, Result};
+use crate::execute::work_prefix;
+use crate::layout::Layout;
+use crate::recipe::Catalog;
+use crate::report;
+use crate::store::Store;
+
+/// The status for a component that cannot be started, as opposed to code that fails in it.
+const UNUSABLE: u8 = 2;
+
+pub(super) fn run(arguments: &RunArgs) -> Result<u8> {
+    let code = match (&arguments.code, &arguments.file) {
+        (Some(code), _) => Code::Text(code.clone()),
+        (None, Some(file)) if file.as_os_str() != "-" => Code::File(file.clone()),
+        _ => Code::Stdin,
+    };
+    let options = RunOptions {
+        component: arguments.component.clone(),
+        cache: Some(Layout::cache_folder()?),
+        code,
+        grants: arguments.dirs.iter().map(|text| text.parse()).collect::<Result<Vec<Grant>>>()?,
+        timeout: arguments.timeout.as_deref().map(parse_duration).transpose()?,
+        max_memory: arguments.max_memory.as_deref().map(parse_size).transpose()?,
+        env: Vec::new(),
+    };
+    match embed::run(&options) {
+        Ok(status) => Ok(status.0),
+        Err(error) => {
+            eprint!("{}", error.render());
+            Ok(UNUSABLE)
+        }
+    }
+}
+
+pub(super) fn check(component: &Path) -> Result<u8> {
+    let cache = Layout::cache_folder()?;
+    let packages = manifest_checks(component)?;
+    let home = std::env::var("HOME").unwrap_or_default();
+    let forbidden = [cache.display().to_string(), home].into_iter().filter(|text| text.len() > 1).collect::<Vec<_>>();
+    let options = CheckOptions { cache: Some(&cache), packages: &packages, forbidden: &forbidden };
+    let report = check::check(component, &options)?;
+    print!("{report}");
+    report.verdict().map(|()| 0)
+}
+
+/// What the manifest beside a component says of its packages; nothing when there is no manifest.
+fn manifest_checks(component: &Path) -> Result<Vec<Package>> {
+    let path = component.with_extension("json");
+    let Ok(text) = fs::read_to_string(&path) else { return Ok(Vec::new()) };
+    let malformed = |error: serde_json::Error| Error::new(format!("malformed manifest `{}`: {error}", path.display()));
+    let manifest: serde_json::Value = serde_json::from_str(&text).map_err(malformed)?;
+    serde_json::from_value(manifest["checks"].clone()).map_err(malformed)
+}
+
+pub(super) fn recipes() -> Result<u8> {
+    let catalog = Catalog::load(&Layout::discover()?.recipes())?;
+    for recipe in catalog.iter() {
+        let kind = format!("{:?}", recipe.kind).to_lowercase();
+        println!("{:<24} {:<16} {:<12} {}", recipe.name.as_str(), recipe.version.to_string(), kind, recipe.license.spdx);
+    }
+    Ok(0)
+}
+
+pub(super) fn clean() -> Result<u8> {
+    let layout = Layout::discover()?;
+    let freed = Store::open(&layout.cache)?.clean()?;
+    for folder in ["work", "log", "compiled"] {
+        let path = layout.cache.join(folder);
+        if path.exists() {
+            fs::remove_dir_all(path)?;
+        }
+    }
+    println!("freed {}", report::size(freed));
+    Ok(0)
+}
+
+pub(super) fn shell(step: &str) -> Result<u8> {
+    let layout = Layout::discover()?;
+    let folder = layout.cache.join("work");
+    let prefix = work_prefix(step);
+    let mut found = Vec::new();
+    if let Ok(entries) = fs::read_dir(&folder) {
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(&prefix) {
+                found.push((entry.metadata()?.modified()?, entry.path()));
+            }
+        }
+    }
+    found.sort();
+    match found.pop() {
+        Some((_, path)) => super::build::interactive(&path),
+        None => Err(Error::new(format!("expected a kept work directory of step `{step}` but found none"))
+            .hint("only a step that failed keeps its work directory; `plan` shows the names of steps")),
+    }
+}

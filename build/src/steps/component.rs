@@ -1,0 +1,141 @@
+//! The last step: all libraries and files become one component, with a manifest beside it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::packages::{SITE_PACKAGES, is_module};
+use super::{Work, cross::TARGET, files_below, write};
+use crate::digest::Digest;
+use crate::error::{Context, Error, Result};
+use crate::image::{self, Content, Entry};
+use crate::link::{self, Library, RUNTIME, Role};
+use crate::plan::Parts;
+use crate::preview1;
+use crate::wasm::Symbols;
+
+/// Changes when the result changes for equal inputs.
+pub const REVISION: u32 = 1;
+
+/// The file name of the component in the result.
+pub const COMPONENT: &str = "component.wasm";
+/// The file name of the manifest in the result.
+pub const MANIFEST: &str = "manifest.json";
+
+/// The library that serves files, and the only one that calls the embedder for them.
+const VFS: &str = "libvfs.so";
+
+/// Links the component.
+///
+/// # Errors
+/// When a library cannot be read or the link fails.
+pub fn link(work: &Work, parts: &Parts) -> Result<()> {
+    let mut entries = Vec::new();
+    let mut extensions = Vec::new();
+    let cpython = work.input("cpython")?;
+    add_files(&mut entries, &mut extensions, &cpython.join("lib/python3.14"), super::cpython::STDLIB)?;
+    for (_, package) in work.inputs_of("package/") {
+        add_files(&mut entries, &mut extensions, &package.join("site-packages"), SITE_PACKAGES)?;
+    }
+    // An empty site-packages is a folder all the same, so that sys.path names nothing that is not there.
+    if !entries.iter().any(|entry| entry.path.starts_with(SITE_PACKAGES)) {
+        entries.push(Entry { path: SITE_PACKAGES.to_owned(), content: Content::Directory });
+    }
+    let image = image::library(&image::encode(&entries)?);
+
+    let mut libraries = shared_libraries(work, image)?;
+    // Python files decide what is imported; the order of extension modules has no meaning, so it is sorted.
+    extensions.sort_by(|one: &Library, other: &Library| one.name.cmp(&other.name));
+    libraries.extend(extensions);
+    keep_needed(&mut libraries)?;
+    let mut sizes = BTreeMap::new();
+    for library in &mut libraries {
+        sizes.insert(library.name.clone(), library.module.len());
+        if library.name != VFS {
+            library.module = preview1::redirect(&library.module)
+                .map_err(|error| error.context(format!("`{}`", library.name)))?;
+        }
+    }
+    let wit = fs::read_to_string(work.input("wit")?).context(|| "cannot read the WIT world".to_owned())?;
+    let component = link::link(&libraries, &wit, &parts.world)?;
+    let digest = Digest::of(&component);
+    let manifest = json!({
+        "format": 1,
+        "names": parts.names,
+        "world": parts.world,
+        "sha256": digest,
+        "size": component.len(),
+        "files": entries.len(),
+        "libraries": sizes,
+        "inputs": parts.inputs,
+        "checks": parts.checks,
+    });
+    write(&work.out.join(COMPONENT), component)?;
+    let mut text = serde_json::to_string_pretty(&manifest).map_err(|error| Error::new(error.to_string()))?;
+    text.push('\n');
+    write(&work.out.join(MANIFEST), text)
+}
+
+fn add_files(entries: &mut Vec<Entry>, extensions: &mut Vec<Library>, folder: &Path, guest: &str) -> Result<()> {
+    for file in files_below(folder)? {
+        let path = folder.join(&file);
+        let place = format!("{guest}/{}", file.display());
+        if is_module(&file) {
+            // The importer looks for the file; dlopen then finds the library by this very path.
+            let module = fs::read(&path).context(|| format!("cannot read `{}`", path.display()))?;
+            extensions.push(Library { name: place.clone(), module, role: Role::Extension });
+            entries.push(Entry { path: place, content: Content::File { bytes: Vec::new(), executable: false } });
+        } else if path.is_symlink() {
+            let target = fs::read_link(&path)?.display().to_string();
+            entries.push(Entry { path: place, content: Content::Symlink(target) });
+        } else {
+            let bytes = fs::read(&path).context(|| format!("cannot read `{}`", path.display()))?;
+            entries.push(Entry { path: place, content: Content::File { bytes, executable: false } });
+        }
+    }
+    Ok(())
+}
+
+/// Libraries in order of symbol priority: the C library first, then what builds on it.
+fn shared_libraries(work: &Work, image: Vec<u8>) -> Result<Vec<Library>> {
+    let lib = work.input("sysroot")?.join("lib").join(TARGET);
+    let cpython = work.input("cpython")?.join("lib");
+    let guest = work.input("guest")?;
+    let mut libraries = Vec::new();
+    let mut add = |name: &str, module: Vec<u8>| {
+        libraries.push(Library { name: name.to_owned(), module, role: Role::Shared });
+    };
+    let read = |folder: &Path, name: &str| {
+        fs::read(folder.join(name)).context(|| format!("cannot read `{}`", folder.join(name).display()))
+    };
+    add("libc.so", read(&lib, "libc.so")?);
+    add(VFS, read(&lib, VFS)?);
+    add("libimage.so", image);
+    for name in ["libtags.so", "libsetjmp.so", "libc++abi.so", "libc++.so", "libwasi-emulated-signal.so",
+        "libwasi-emulated-getpid.so", "libwasi-emulated-process-clocks.so", "libwasi-emulated-mman.so"]
+    {
+        add(name, read(&lib, name)?);
+    }
+    add("libpython3.14.so", read(&cpython, "libpython3.14.so")?);
+    add(RUNTIME, read(guest, RUNTIME)?);
+    Ok(libraries)
+}
+
+/// Drops shared libraries that nothing needs, so that a component without C++ code carries no C++ library.
+fn keep_needed(libraries: &mut Vec<Library>) -> Result<()> {
+    let mut wanted: Vec<String> = vec!["libc.so".to_owned(), RUNTIME.to_owned()];
+    wanted.extend(libraries.iter().filter(|library| library.role == Role::Extension).map(|library| library.name.clone()));
+    let mut kept = std::collections::BTreeSet::new();
+    while let Some(name) = wanted.pop() {
+        if !kept.insert(name.clone()) {
+            continue;
+        }
+        if let Some(library) = libraries.iter().find(|library| library.name == name) {
+            wanted.extend(Symbols::read(&library.module)?.needed);
+        }
+    }
+    libraries.retain(|library| kept.contains(&library.name));
+    Ok(())
+}
