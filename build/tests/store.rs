@@ -277,12 +277,13 @@ fn the_digest_of_a_tree_is_of_its_listing() {
     );
     let digest = Digest::of(listing.as_bytes());
     assert_eq!(tree_digest(&tree), Ok(digest));
-    let changes: [&dyn Fn(&Path) -> io::Result<()>; 5] = [
-        &|tree| fs::write(tree.join("text"), "texd"),
-        &|tree| fs::set_permissions(tree.join("text"), fs::Permissions::from_mode(0o744)),
-        &|tree| fs::rename(tree.join("text"), tree.join("tex")),
-        &|tree| fs::remove_dir(tree.join("empty")),
-        &|tree| {
+    type Change = fn(&Path) -> io::Result<()>;
+    let changes: [Change; 5] = [
+        |tree| fs::write(tree.join("text"), "texd"),
+        |tree| fs::set_permissions(tree.join("text"), fs::Permissions::from_mode(0o744)),
+        |tree| fs::rename(tree.join("text"), tree.join("tex")),
+        |tree| fs::remove_dir(tree.join("empty")),
+        |tree| {
             fs::remove_file(tree.join("bin/link"))?;
             std::os::unix::fs::symlink("../texu", tree.join("bin/link"))
         },

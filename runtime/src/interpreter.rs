@@ -1,219 +1,224 @@
-//! Python: starting it, and calling the session's function for an export.
+//! Python behind the world's exports: its start, and the way from an export to the session.
 
-use std::cell::Cell;
-use std::ffi::{CStr, CString, c_char, c_int};
-use std::ptr;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::cell::UnsafeCell;
+use core::ffi::CStr;
 
-use pyo3_ffi::{
-    PyBytes_AsString, PyBytes_Check, PyBytes_FromStringAndSize, PyBytes_Size, PyDict_New, PyDict_SetItemString,
-    PyErr_Occurred, PyErr_Print, PyEval_GetBuiltins, PyImport_ImportModule, PyObject, PyObject_CallMethod,
-    PyObject_CallObject, PyObject_GetAttrString, PyObject_IsTrue, PyTuple_Check, PyTuple_GetItem, PyTuple_New,
-    PyTuple_SetItem, PyUnicode_AsEncodedString, PyUnicode_Check, Py_DECREF, Py_ssize_t, Py_file_input,
-};
+use crate::abi::{Entry, RawWorld, Type, World};
+use crate::builtins;
+use crate::call::{Call, Value};
+use crate::convert;
+use crate::error::{Error, Result};
+use crate::memory;
+use crate::python::{self, Config, Object};
+use crate::waitable::{Started, Waitables};
 
-use crate::native::{self, source_of, to_text};
-use crate::stack::{Call, Value};
-use crate::world::{self, ExportFunc};
-
-/// PEP 741: configuration without structures whose layout changes between versions.
-#[repr(C)]
-struct InitConfig {
-    _private: [u8; 0],
-}
-
-unsafe extern "C" {
-    fn PyInitConfig_Create() -> *mut InitConfig;
-    fn PyInitConfig_Free(config: *mut InitConfig);
-    fn PyInitConfig_GetError(config: *mut InitConfig, message: *mut *const c_char) -> c_int;
-    fn PyInitConfig_SetInt(config: *mut InitConfig, name: *const c_char, value: i64) -> c_int;
-    fn PyInitConfig_SetStr(config: *mut InitConfig, name: *const c_char, value: *const c_char) -> c_int;
-    fn PyInitConfig_SetStrList(
-        config: *mut InitConfig,
-        name: *const c_char,
-        length: usize,
-        items: *const *const c_char,
-    ) -> c_int;
-    fn PyInitConfig_AddModule(
-        config: *mut InitConfig,
-        name: *const c_char,
-        init: extern "C" fn() -> *mut PyObject,
-    ) -> c_int;
-    fn Py_InitializeFromInitConfig(config: *mut InitConfig) -> c_int;
-    fn PyRun_String(
-        source: *const c_char,
-        start: c_int,
-        globals: *mut PyObject,
-        locals: *mut PyObject,
-    ) -> *mut PyObject;
-}
+/// The exports that we have, and the function of `_eryx_session` that does the work.
+const EXPORTS: &[(&str, &CStr)] = &[
+    ("execute", c"execute"),
+    ("snapshot-state", c"snapshot_state"),
+    ("restore-state", c"restore_state"),
+    ("clear-state", c"clear_state"),
+];
 
 const PREFIX: &CStr = c"/usr";
 const STDLIB: &CStr = c"/usr/lib/python3.14";
 const SITE_PACKAGES: &CStr = c"/usr/lib/python3.14/site-packages";
 
-thread_local! {
-    static STARTED: Cell<bool> = const { Cell::new(false) };
+/// Everything the runtime remembers.
+struct State {
+    world: World,
+    waitables: Waitables,
+    /// The session's module, or why Python could not be started; `None` before the first call.
+    session: Option<Result<Object>>,
 }
 
-/// Starts Python and the session, once. A constructor cannot do it: those of other libraries may not have run.
-fn start() {
-    if STARTED.replace(true) {
-        return;
-    }
-    // SAFETY: Python is not running yet; all texts are NUL-terminated and live until the call returns.
-    unsafe {
-        let config = PyInitConfig_Create();
-        assert!(!config.is_null(), "out of memory");
-        let integers = [
-            (c"isolated", 1),
-            (c"use_environment", 0),
-            (c"utf8_mode", 1),
-            (c"install_signal_handlers", 0),
-            (c"write_bytecode", 0),
-            (c"site_import", 1),
-            (c"user_site_directory", 0),
-            (c"configure_c_stdio", 0),
-            (c"parse_argv", 0),
-        ];
-        let mut failed = 0;
-        for (name, value) in integers {
-            failed |= PyInitConfig_SetInt(config, name.as_ptr(), value);
-        }
-        for name in [c"home", c"prefix", c"exec_prefix", c"base_prefix", c"base_exec_prefix"] {
-            failed |= PyInitConfig_SetStr(config, name.as_ptr(), PREFIX.as_ptr());
-        }
-        failed |= PyInitConfig_SetStr(config, c"stdlib_dir".as_ptr(), STDLIB.as_ptr());
-        failed |= PyInitConfig_SetStr(config, c"executable".as_ptr(), c"".as_ptr());
-        let paths = [STDLIB.as_ptr(), SITE_PACKAGES.as_ptr()];
-        failed |= PyInitConfig_SetInt(config, c"module_search_paths_set".as_ptr(), 1);
-        failed |= PyInitConfig_SetStrList(config, c"module_search_paths".as_ptr(), paths.len(), paths.as_ptr());
-        let argv = [c"".as_ptr()];
-        failed |= PyInitConfig_SetStrList(config, c"argv".as_ptr(), 1, argv.as_ptr());
-        failed |= PyInitConfig_AddModule(config, c"_eryx".as_ptr(), native::initialise);
-        if failed != 0 || Py_InitializeFromInitConfig(config) != 0 {
-            let mut message = c"unknown error".as_ptr();
-            PyInitConfig_GetError(config, &mut message);
-            fatal(&format!("cannot start Python: {}", CStr::from_ptr(message).to_string_lossy()));
-        }
-        PyInitConfig_Free(config);
+struct Global(UnsafeCell<Option<State>>);
 
-        let source = source_of("_eryx_importer").unwrap_or_default();
-        let source = CString::new(source).unwrap_or_default();
-        let globals = PyDict_New();
-        let ok = !globals.is_null()
-            && PyDict_SetItemString(globals, c"__builtins__".as_ptr(), builtins()) == 0
-            && PyDict_SetItemString(globals, c"__name__".as_ptr(), to_text(b"_eryx_importer")) == 0
-            && !PyRun_String(source.as_ptr(), Py_file_input, globals, globals).is_null();
-        let session = if ok { PyImport_ImportModule(c"_eryx_session".as_ptr()) } else { ptr::null_mut() };
-        if session.is_null() || PyObject_CallMethod(session, c"start".as_ptr(), ptr::null()).is_null() {
-            PyErr_Print();
-            fatal("cannot start the session");
-        }
+// SAFETY: a component of this world has one thread.
+unsafe impl Sync for Global {}
+
+static STATE: Global = Global(UnsafeCell::new(None));
+
+/// The state. No reference to a part of it may be held while the bindings or Python are called, as
+/// those call back; the functions below take care to ask anew.
+fn state() -> &'static mut State {
+    // SAFETY: there is one thread, and references do not outlive the statement that asks for them, but
+    // for the world, which never changes once it has been read.
+    match unsafe { &mut *STATE.0.get() } {
+        Some(state) => state,
+        None => memory::fatal("it was called before its bindings were initialised"),
     }
 }
 
-/// # Safety
-/// Python must be running.
-unsafe fn builtins() -> *mut PyObject {
-    // SAFETY: by our contract; without a frame, Python gives the main interpreter's.
-    unsafe {
-        let found = PyEval_GetBuiltins();
-        if found.is_null() { PyImport_ImportModule(c"builtins".as_ptr()) } else { found }
+/// The world; it never changes.
+pub fn world() -> &'static World {
+    &state().world
+}
+
+/// The calls under way.
+pub fn waitables() -> &'static mut Waitables {
+    &mut state().waitables
+}
+
+/// Takes the world from the bindings' constructor. Python is not started yet: the constructors of
+/// other libraries may not have run.
+pub fn initialize(raw: &RawWorld) {
+    // SAFETY: the bindings hand over a structure that is valid for ever.
+    let world = match unsafe { World::read(raw) } {
+        Ok(world) => world,
+        Err(error) => memory::fatal(&alloc::format!("{error}")),
+    };
+    let unknown: Vec<_> = world
+        .exports
+        .iter()
+        .map(|export| export.name.as_str())
+        .filter(|name| function_of(name).is_none())
+        .collect();
+    if !unknown.is_empty() {
+        let had: Vec<_> = EXPORTS.iter().map(|(name, _)| *name).collect();
+        memory::fatal(&alloc::format!(
+            "the world asks for `{}`; this runtime exports `{}`",
+            unknown.join("`, `"),
+            had.join("`, `")
+        ));
     }
+    // SAFETY: there is one thread, and nobody holds a reference before the state exists.
+    unsafe { *STATE.0.get() = Some(State { world, waitables: Waitables::default(), session: None }) };
 }
 
-/// Ends the instance: there is nobody to whom the failure could be returned.
-fn fatal(message: &str) -> ! {
-    eprintln!("eryx: {message}");
-    std::process::abort()
-}
-
-/// Calls the session's function of the export's name with the arguments on the stack, and leaves its result
-/// there.
-pub fn call(export: &'static ExportFunc, call: &mut Call) {
-    start();
-    let mut arguments: Vec<Value> = (0..export.nparams).map(|_| call.pop()).collect();
-    arguments.reverse();
-    let name = export.name().replace('-', "_");
-    let name = CString::new(name).unwrap_or_default();
-    // SAFETY: Python is running; every new reference is given away or freed.
-    unsafe {
-        let session = PyImport_ImportModule(c"_eryx_session".as_ptr());
-        let function =
-            if session.is_null() { ptr::null_mut() } else { PyObject_GetAttrString(session, name.as_ptr()) };
-        if function.is_null() {
-            PyErr_Print();
-            fatal(&format!("the world asks for the export `{}`, which this runtime lacks", export.name()));
-        }
-        let tuple = PyTuple_New(arguments.len() as Py_ssize_t);
-        for (index, argument) in arguments.iter().enumerate() {
-            PyTuple_SetItem(tuple, index as Py_ssize_t, to_python(export, argument));
-        }
-        drop(arguments);
-        let result = PyObject_CallObject(function, tuple);
-        Py_DECREF(tuple);
-        Py_DECREF(function);
-        Py_DECREF(session);
-        if result.is_null() || !PyErr_Occurred().is_null() {
-            // The session's functions catch everything: this is out of memory, or a mistake of ours.
-            PyErr_Print();
-            fatal(&format!("the session failed in `{}`", export.name()));
-        }
-        if let Some(value) = to_value(result) {
-            call.push(value);
-        }
-        Py_DECREF(result);
-    }
-}
-
-/// A string or bytes, as the export's parameter wants it.
+/// Starts Python unless that was done before, and returns the session's module. Pre-initialisation
+/// calls it (through any export) so that instances begin with a running Python.
 ///
-/// # Safety
-/// Python must be running.
-unsafe fn to_python(export: &ExportFunc, argument: &Value) -> *mut PyObject {
-    let bytes = argument.bytes();
-    if world::get().takes_bytes(export) {
-        // SAFETY: pointer and length are of one slice.
-        unsafe { PyBytes_FromStringAndSize(bytes.as_ptr().cast(), bytes.len() as Py_ssize_t) }
-    } else {
-        to_text(bytes)
+/// # Errors
+/// Why Python could not be started; the same on every later call.
+pub fn start() -> Result<&'static Object> {
+    if state().session.is_none() {
+        let session = start_python().map_err(|error| error.context("python could not be started"));
+        state().session = Some(session);
+    }
+    match &state().session {
+        Some(Ok(session)) => Ok(session),
+        Some(Err(error)) => Err(error.clone()),
+        None => Err(Error::new("python could not be started")),
     }
 }
 
-/// `None`, `(succeeded, value)`, a string or bytes as what the canonical ABI lowers.
-///
-/// # Safety
-/// Python must be running and `object` be alive.
-unsafe fn to_value(object: *mut PyObject) -> Option<Value> {
-    // SAFETY: by our contract; borrowed references live as long as `object`.
-    unsafe {
-        if PyTuple_Check(object) != 0 {
-            let succeeded = PyObject_IsTrue(PyTuple_GetItem(object, 0)) == 1;
-            let payload = to_value(PyTuple_GetItem(object, 1)).map(Box::new);
-            return Some(Value::Case(u32::from(!succeeded), payload));
-        }
-        if PyBytes_Check(object) != 0 {
-            return Some(Value::Bytes(copied(object)));
-        }
-        if PyUnicode_Check(object) != 0 {
-            // Lone surrogates cannot cross; what stands for them can.
-            let encoded = PyUnicode_AsEncodedString(object, c"utf-8".as_ptr(), c"backslashreplace".as_ptr());
-            if encoded.is_null() {
-                fatal("out of memory");
+fn start_python() -> Result<Object> {
+    let mut config = Config::isolated();
+    config
+        .int(c"utf8_mode", 1)
+        .int(c"use_environment", 0)
+        .int(c"user_site_directory", 0)
+        .int(c"safe_path", 1)
+        .int(c"install_signal_handlers", 0)
+        .int(c"parse_argv", 0)
+        .int(c"pathconfig_warnings", 0)
+        // Bytecode is made by the build; the file system of the guest ends with the instance.
+        .int(c"write_bytecode", 0)
+        .text(c"home", PREFIX)
+        .text(c"prefix", PREFIX)
+        .text(c"exec_prefix", PREFIX)
+        .text(c"base_prefix", PREFIX)
+        .text(c"base_exec_prefix", PREFIX)
+        .text(c"stdlib_dir", STDLIB)
+        .text(c"executable", c"")
+        .text(c"base_executable", c"")
+        .list(c"argv", &[c""])
+        .list(c"module_search_paths", &[STDLIB, SITE_PACKAGES]);
+    config.start()?;
+    builtins::install()?;
+    python::run_module(c"_eryx_importer", c"<eryx _eryx_importer>", builtins::IMPORTER)?;
+    let session = Object::import(c"_eryx_session")?;
+    session.call_method(c"start", Vec::new())?;
+    Ok(session)
+}
+
+/// Runs a synchronous export: takes its arguments from the call and leaves its result there.
+pub fn call_export(call: &mut Call, which: usize) {
+    let arguments = call.take_all();
+    let Some(export) = world().exports.get(which) else {
+        memory::fatal("the bindings called an export that they did not announce")
+    };
+    match run_export(which, arguments) {
+        Ok(Some(value)) => call.push(value),
+        Ok(None) => {}
+        // What cannot be told as the function's own error ends the instance.
+        Err(error) => match export.result.map(|ty| world().resolve(ty)) {
+            Some(Type::Result(_, Some(err))) if world().resolve(err) == Type::String => {
+                call.push(Value::Variant(1, Some(Box::new(Value::String(alloc::format!("{error}"))))));
             }
-            let bytes = copied(encoded);
-            Py_DECREF(encoded);
-            return Some(Value::Bytes(bytes));
-        }
-        None
+            _ => memory::fatal(&alloc::format!("`{}` failed: {error}", export.name)),
+        },
     }
 }
 
+/// Runs an asynchronous export to its end and returns its result to the caller.
+///
 /// # Safety
-/// Python must be running and `bytes` be a `bytes` object.
-unsafe fn copied(bytes: *mut PyObject) -> Vec<u8> {
-    // SAFETY: by our contract.
-    unsafe {
-        std::slice::from_raw_parts(PyBytes_AsString(bytes).cast(), PyBytes_Size(bytes) as usize).to_vec()
+/// `call` must have come from a box, and is given up.
+pub unsafe fn call_async_export(call: *mut Call, which: usize) {
+    // SAFETY: as the caller says; the reference ends with the statement.
+    call_export(unsafe { &mut *call }, which);
+    match world().exports.get(which).and_then(|export| export.task_return) {
+        // SAFETY: the bindings take the result from the call, which lives until after it.
+        Some(task_return) => unsafe { task_return(call) },
+        None => memory::fatal("the bindings called a synchronous export as an asynchronous one"),
     }
+    // SAFETY: the call came from a box, and nobody else has it.
+    drop(unsafe { Box::from_raw(call) });
+}
+
+fn function_of(export: &str) -> Option<&'static CStr> {
+    EXPORTS.iter().find(|(name, _)| *name == export).map(|(_, function)| *function)
+}
+
+fn run_export(which: usize, arguments: Vec<Value>) -> Result<Option<Value>> {
+    let export = world().exports.get(which).ok_or_else(|| Error::new("no such export"))?;
+    let function = function_of(&export.name).ok_or_else(|| Error::new("no such export"))?;
+    let session = start()?;
+    let arguments =
+        arguments.into_iter().map(|value| convert::to_python(world(), None, value)).collect::<Result<_>>()?;
+    let result = session.call_method(function, arguments)?;
+    export.result.map(|ty| convert::from_python(world(), ty, &result)).transpose()
+}
+
+/// Calls the import of a name with Python objects.
+///
+/// # Errors
+/// A world without that import; objects that do not fit its parameters.
+pub fn call_import(name: &str, arguments: &[Object]) -> Result<Started> {
+    let import = world()
+        .imports
+        .iter()
+        .find(|import| import.name == name)
+        .ok_or_else(|| Error::new(alloc::format!("this component has no import `{name}`")))?;
+    if import.params.len() != arguments.len() {
+        return Err(Error::new(alloc::format!(
+            "`{name}` takes {} arguments but got {}",
+            import.params.len(),
+            arguments.len()
+        )));
+    }
+    let mut call = Call::default();
+    // The first argument has to end on top.
+    for (ty, argument) in import.params.iter().zip(arguments).rev() {
+        call.push(convert::from_python(world(), *ty, argument)?);
+    }
+    match import.entry {
+        Entry::Async { start, lift, size, align } => Ok(waitables().start(call, start, lift, (size, align))),
+        Entry::Sync(function) => {
+            // SAFETY: the call lives, and holds the arguments as the bindings expect them.
+            unsafe { function(&raw mut call) };
+            let result = call.take_all().pop();
+            Ok(Started::Returned(result.unwrap_or(Value::Record(Vec::new()))))
+        }
+    }
+}
+
+/// The type of an import's result.
+#[must_use]
+pub fn import_result(name: &str) -> Option<crate::abi::TypeId> {
+    world().imports.iter().find(|import| import.name == name)?.result
 }

@@ -10,7 +10,7 @@ use pyo3_ffi::{
 };
 
 use crate::stack::{Call, Value};
-use crate::waitable::{self, Started};
+use crate::subtask::{self, Started};
 use crate::world;
 
 unsafe extern "C" {
@@ -155,7 +155,7 @@ unsafe extern "C" fn start_invoke(_: *mut PyObject, arguments: *mut PyObject) ->
     let Some(import) = world::get().import("invoke") else {
         return fail(c"this world has no callbacks");
     };
-    match waitable::start(import, vec![Value::Bytes(name.to_vec()), Value::Bytes(json.to_vec())]) {
+    match subtask::start(import, vec![Value::Bytes(name.to_vec()), Value::Bytes(json.to_vec())]) {
         Started::Done(value) => outcome(&value),
         // SAFETY: called with Python running.
         Started::Subtask(subtask) => unsafe { PyLong_FromUnsignedLong(subtask as _) },
@@ -173,25 +173,25 @@ fn event(found: Option<(u32, Value)>) -> *mut PyObject {
 }
 
 unsafe extern "C" fn wait(_: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
-    match waitable::wait() {
+    match subtask::wait() {
         None => fail(c"no callback is pending"),
         found => event(found),
     }
 }
 
 unsafe extern "C" fn poll(_: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
-    event(waitable::poll())
+    event(subtask::poll())
 }
 
 unsafe extern "C" fn cancel(_: *mut PyObject, arguments: *mut PyObject) -> *mut PyObject {
     // SAFETY: Python calls us with the tuple of the call.
     let Some(subtask) = (unsafe { number(arguments) }) else { return ptr::null_mut() };
-    waitable::cancel(subtask);
+    subtask::cancel(subtask);
     none()
 }
 
 unsafe extern "C" fn yield_now(_: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
-    waitable::yield_now();
+    subtask::yield_now();
     none()
 }
 

@@ -22,8 +22,8 @@ pub const STDLIB: &str = "/usr/lib/python3.14";
 const EMULATED: &[&str] = &["SIGNAL", "GETPID", "PROCESS_CLOCKS"];
 
 /// Parts of the standard library that cannot work in a sandbox or are of no use in one.
-const DROPPED: &[&str] = &["test", "idlelib", "tkinter", "turtledemo", "turtle.py", "ensurepip", "lib-dynload", "__phello__",
-    "_pyrepl", "pydoc_data", "site-packages", "build-details.json", "config-3.14-wasm32-wasi"];
+const DROPPED: &[&str] =
+    &["test", "idlelib", "tkinter", "turtledemo", "turtle.py", "ensurepip", "__phello__", "pydoc_data", "site-packages"];
 
 /// Builds the interpreter.
 ///
@@ -46,17 +46,17 @@ pub fn build(work: &Work, recipe: &Recipe) -> Result<()> {
     configure(work, recipe, &cross, answers, &source, &build)?;
     work.cmd("make").cwd(&build).arg(format!("-j{}", work.jobs)).arg("libpython3.14.a").run()?;
     link(work, recipe, &cross, &build)?;
-    work.cmd("make")
-        .cwd(&build)
-        .args(["inclinstall", "libinstall"])
-        .arg(format!("DESTDIR={}", work.dir.join("install").display()))
-        // Byte code is compiled below, with the guest's paths in it.
-        .arg("PYTHON_FOR_BUILD_DEPS=")
-        .run()?;
-    let installed = work.dir.join("install").join(PREFIX.trim_start_matches('/'));
-    copy_tree(&installed.join("include"), &work.out.join("include"), &|_| true)?;
+    // Not `make install`: it would link the program, which no component needs.
+    work.cmd("make").cwd(&build).arg("pybuilddir.txt").run()?;
+    let include = work.out.join("include/python3.14");
+    copy_tree(&source.join("Include"), &include, &|_| true)?;
+    super::copy(&build.join("pyconfig.h"), &include.join("pyconfig.h"))?;
     let stdlib = work.out.join("lib/python3.14");
-    copy_tree(&installed.join("lib/python3.14"), &stdlib, &kept)?;
+    copy_tree(&source.join("Lib"), &stdlib, &kept)?;
+    let data = fs::read_to_string(build.join("pybuilddir.txt"))?;
+    copy_tree(&build.join(data.trim()), &stdlib, &|path| {
+        path.extension().is_some_and(|kind| kind == "py")
+    })?;
     scrub(&work.out, &work.dir)?;
     for folder in ["toolchain", "sysroot"] {
         scrub(&work.out, work.input(folder)?)?;
@@ -149,8 +149,11 @@ fn link(work: &Work, recipe: &Recipe, cross: &Cross, build: &Path) -> Result<()>
     for (_, prefix) in work.inputs_of("host/") {
         host.extend(archives(prefix)?);
     }
+    fs::create_dir_all(work.out.join("lib"))?;
+    let trampoline = trampoline(work, cross, build)?;
     let mut cmd = cross
         .shared(work, &work.out.join("lib/libpython3.14.so"))
+        .arg(trampoline)
         .arg("-Wl,--whole-archive")
         .arg(build.join("libpython3.14.a"))
         .arg("-Wl,--no-whole-archive")
@@ -159,8 +162,24 @@ fn link(work: &Work, recipe: &Recipe, cross: &Cross, build: &Path) -> Result<()>
         .args(["-Wl,--strip-debug", "-Wl,-Bdynamic"])
         .args(["-lwasi-emulated-signal", "-lwasi-emulated-getpid", "-lwasi-emulated-process-clocks", "-lvfs", "-ldl"]);
     cmd = cmd.arg(format!("-L{}", image_stub(work)?.display())).args(&recipe.build.ldflags);
-    fs::create_dir_all(work.out.join("lib"))?;
     cmd.run()
+}
+
+/// The call trampoline tests signatures with an instruction of wasm-gc, which only this one file may use:
+/// elsewhere the compiler would be free to.
+fn trampoline(work: &Work, cross: &Cross, build: &Path) -> Result<std::path::PathBuf> {
+    let source = work.dir.join("source");
+    let object = work.dir.join("trampoline.o");
+    work.cmd(cross.tool("cc"))
+        .args(["-mgc", "-mreference-types", "-DPy_BUILD_CORE", "-c"])
+        .arg(format!("-I{}", source.join("Include").display()))
+        .arg(format!("-I{}", source.join("Include/internal").display()))
+        .arg(format!("-I{}", build.display()))
+        .arg(source.join("Python/wasi_trampoline.c"))
+        .arg("-o")
+        .arg(&object)
+        .run()?;
+    Ok(object)
 }
 
 /// libvfs.so needs an image library, and the linker looks for it.

@@ -178,7 +178,7 @@ fn a_read_only_store_can_be_read() {
     let root = temporary();
     let script = "mount -t tmpfs tmpfs \"$1\"
         ERYX_STORE_TEST_ROLE=prepare \"$2\" --exact child --ignored --nocapture
-        mount -o remount,ro \"$1\"
+        mount -o remount,bind,ro \"$1\"
         ERYX_STORE_TEST_ROLE='read only' \"$2\" --exact child --ignored --nocapture";
     with_mounts(script, root.path());
 }

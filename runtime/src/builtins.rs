@@ -1,0 +1,159 @@
+//! The module `_eryx`: what the runtime's Python parts can ask of this library.
+
+use alloc::vec::Vec;
+use core::slice;
+
+use crate::call::Value;
+use crate::convert;
+use crate::error::{Error, Result};
+use crate::interpreter::{call_import, import_result, waitables, world};
+use crate::python::{self, Method, Object, RawObject};
+use crate::waitable::{self, Started, Subtask};
+
+/// The module that makes the others importable; it runs first.
+pub const IMPORTER: &str = include_str!("../python/_eryx_importer.py");
+
+const INVOKE: &str = "invoke";
+
+/// The runtime's Python modules.
+const SOURCES: &[(&str, &str)] = &[
+    ("eryx", include_str!("../python/eryx.py")),
+    ("_eryx_callbacks", include_str!("../python/_eryx_callbacks.py")),
+    ("_eryx_errors", include_str!("../python/_eryx_errors.py")),
+    ("_eryx_loop", include_str!("../python/_eryx_loop.py")),
+    ("_eryx_output", include_str!("../python/_eryx_output.py")),
+    ("_eryx_session", include_str!("../python/_eryx_session.py")),
+    ("_eryx_snapshot", include_str!("../python/_eryx_snapshot.py")),
+    ("_eryx_trace", include_str!("../python/_eryx_trace.py")),
+    ("_eryx_values", include_str!("../python/_eryx_values.py")),
+];
+
+static METHODS: &[Method] = &[
+    Method::new(c"source", c"The source of a module of the runtime, or None.", source),
+    Method::new(c"list_callbacks", c"The embedder's callbacks: (name, description, schema).", list_callbacks),
+    Method::new(c"report_trace", c"Reports a trace event: line, event, context.", report_trace),
+    Method::new(c"start_invoke", c"Calls a callback: (succeeded, text), or a subtask.", start_invoke),
+    Method::new(c"wait", c"Blocks until a call returns: (subtask, (succeeded, text)).", wait),
+    Method::new(c"poll", c"A call that has returned, as `wait`, or None.", poll),
+    Method::new(c"cancel", c"Cancels the call of a subtask.", cancel),
+    Method::new(c"yield_now", c"Lets the embedder run.", yield_now),
+    Method::END,
+];
+
+/// Makes the module.
+///
+/// # Errors
+/// What Python raised.
+pub fn install() -> Result<()> {
+    python::add_functions(c"_eryx", METHODS)
+}
+
+/// Runs the body of a function that Python called.
+///
+/// # Safety
+/// `arguments` must be `count` objects that live during the call, as Python passes them.
+unsafe fn answer(
+    arguments: *const *mut RawObject,
+    count: isize,
+    body: impl FnOnce(&[Object]) -> Result<Object>,
+) -> *mut RawObject {
+    let raw = if count > 0 {
+        // SAFETY: as the caller says.
+        unsafe { slice::from_raw_parts(arguments, count as usize) }
+    } else {
+        &[]
+    };
+    // SAFETY: the objects live during the call.
+    let objects: Vec<Object> = raw.iter().map(|object| unsafe { Object::borrowed(*object) }).collect();
+    match body(&objects) {
+        Ok(object) => object.into_raw(),
+        Err(error) => python::raise(&error),
+    }
+}
+
+/// Defines a function with Python's calling convention around a Rust one.
+macro_rules! export_to_python {
+    ($($name:ident => $body:path;)*) => {
+        $(unsafe extern "C" fn $name(_: *mut RawObject, arguments: *const *mut RawObject, count: isize) -> *mut RawObject {
+            // SAFETY: Python passes as many objects as it says.
+            unsafe { answer(arguments, count, $body) }
+        })*
+    };
+}
+
+export_to_python! {
+    source => read_source;
+    list_callbacks => read_callbacks;
+    report_trace => send_trace;
+    start_invoke => begin_invoke;
+    wait => await_call;
+    poll => look_for_call;
+    cancel => cancel_call;
+    yield_now => let_others_run;
+}
+
+fn read_source(arguments: &[Object]) -> Result<Object> {
+    let name = only(arguments)?.to_text()?;
+    match SOURCES.iter().find(|(module, _)| *module == name) {
+        Some((_, source)) => Object::str(source.as_bytes()),
+        None => Ok(Object::none()),
+    }
+}
+
+fn read_callbacks(arguments: &[Object]) -> Result<Object> {
+    const NAME: &str = "list-callbacks";
+    at_once(NAME, call_import(NAME, arguments)?)
+}
+
+fn send_trace(arguments: &[Object]) -> Result<Object> {
+    const NAME: &str = "report-trace";
+    at_once(NAME, call_import(NAME, arguments)?)
+}
+
+fn begin_invoke(arguments: &[Object]) -> Result<Object> {
+    match call_import(INVOKE, arguments)? {
+        Started::Returned(value) => convert::to_python(world(), import_result(INVOKE), value),
+        Started::Pending(subtask) => Object::unsigned(subtask.into()),
+    }
+}
+
+fn await_call(_: &[Object]) -> Result<Object> {
+    match waitables().wait() {
+        Some(returned) => outcome(returned),
+        None => Err(Error::new("no call is under way")),
+    }
+}
+
+fn look_for_call(_: &[Object]) -> Result<Object> {
+    waitables().poll().map_or_else(|| Ok(Object::none()), outcome)
+}
+
+fn cancel_call(arguments: &[Object]) -> Result<Object> {
+    let subtask = only(arguments)?.to_unsigned()?;
+    waitables().cancel(Subtask::try_from(subtask).map_err(|_| Error::new("no such subtask"))?);
+    Ok(Object::none())
+}
+
+fn let_others_run(_: &[Object]) -> Result<Object> {
+    waitable::yield_now();
+    Ok(Object::none())
+}
+
+fn outcome((subtask, value): (Subtask, Value)) -> Result<Object> {
+    let value = convert::to_python(world(), import_result(INVOKE), value)?;
+    Object::tuple([Object::unsigned(subtask.into())?, value].into())
+}
+
+fn at_once(name: &str, started: Started) -> Result<Object> {
+    match started {
+        Started::Returned(value) => convert::to_python(world(), import_result(name), value),
+        Started::Pending(_) => Err(Error::new(alloc::format!("`{name}` is asynchronous in this world"))),
+    }
+}
+
+fn only(arguments: &[Object]) -> Result<&Object> {
+    match arguments {
+        [argument] => Ok(argument),
+        _ => Err(Error::new(alloc::format!("expected 1 argument but found {}", arguments.len()))),
+    }
+}

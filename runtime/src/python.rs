@@ -1,0 +1,416 @@
+//! The part of Python's C API that the runtime uses, and an owned reference on top of it.
+//!
+//! Everything here belongs to the stable ABI of CPython 3.14, so no structure's layout is known to us
+//! but that of `PyMethodDef`. There is one thread, and it always holds the interpreter's lock.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ffi::{CStr, c_char, c_int, c_long, c_longlong, c_ulonglong, c_void};
+use core::ptr;
+
+use crate::error::{Error, Result};
+
+/// `PyObject`.
+#[repr(C)]
+pub struct RawObject {
+    _opaque: [u8; 0],
+}
+
+/// A function that Python calls with its arguments as an array.
+pub type FastFunction = unsafe extern "C" fn(*mut RawObject, *const *mut RawObject, isize) -> *mut RawObject;
+
+/// `PyMethodDef`.
+#[repr(C)]
+pub struct Method {
+    name: *const c_char,
+    function: Option<FastFunction>,
+    flags: c_int,
+    doc: *const c_char,
+}
+
+// SAFETY: the pointers lead to constants.
+unsafe impl Sync for Method {}
+
+impl Method {
+    /// The entry that ends a table.
+    pub const END: Self = Self { name: ptr::null(), function: None, flags: 0, doc: ptr::null() };
+
+    /// A function that takes its arguments as an array.
+    #[must_use]
+    pub const fn new(name: &'static CStr, doc: &'static CStr, function: FastFunction) -> Self {
+        const METH_FASTCALL: c_int = 0x80;
+        Self { name: name.as_ptr(), function: Some(function), flags: METH_FASTCALL, doc: doc.as_ptr() }
+    }
+}
+
+const CONSTANT_NONE: u32 = 0;
+const FILE_INPUT: c_int = 257;
+
+unsafe extern "C" {
+    static mut PyExc_RuntimeError: *mut RawObject;
+
+    fn PyInitConfig_Create() -> *mut c_void;
+    fn PyInitConfig_Free(config: *mut c_void);
+    fn PyInitConfig_GetError(config: *mut c_void, message: *mut *const c_char) -> c_int;
+    fn PyInitConfig_SetInt(config: *mut c_void, name: *const c_char, value: i64) -> c_int;
+    fn PyInitConfig_SetStr(config: *mut c_void, name: *const c_char, value: *const c_char) -> c_int;
+    fn PyInitConfig_SetStrList(
+        config: *mut c_void,
+        name: *const c_char,
+        length: usize,
+        items: *const *const c_char,
+    ) -> c_int;
+    fn Py_InitializeFromInitConfig(config: *mut c_void) -> c_int;
+
+    fn Py_IncRef(object: *mut RawObject);
+    fn Py_DecRef(object: *mut RawObject);
+    fn Py_GetConstant(constant: u32) -> *mut RawObject;
+    fn Py_CompileString(source: *const c_char, file: *const c_char, start: c_int) -> *mut RawObject;
+    fn PyImport_ExecCodeModule(name: *const c_char, code: *mut RawObject) -> *mut RawObject;
+    fn PyImport_ImportModule(name: *const c_char) -> *mut RawObject;
+    fn PyImport_AddModuleRef(name: *const c_char) -> *mut RawObject;
+    fn PyModule_AddFunctions(module: *mut RawObject, methods: *const Method) -> c_int;
+
+    fn PyErr_GetRaisedException() -> *mut RawObject;
+    fn PyErr_SetString(kind: *mut RawObject, message: *const c_char);
+    fn PyErr_Clear();
+
+    fn PyObject_GetAttrString(object: *mut RawObject, name: *const c_char) -> *mut RawObject;
+    fn PyObject_CallObject(function: *mut RawObject, arguments: *mut RawObject) -> *mut RawObject;
+    fn PyObject_Str(object: *mut RawObject) -> *mut RawObject;
+    fn PyObject_IsTrue(object: *mut RawObject) -> c_int;
+
+    fn PyUnicode_DecodeUTF8(text: *const c_char, size: isize, errors: *const c_char) -> *mut RawObject;
+    fn PyUnicode_AsEncodedString(
+        text: *mut RawObject,
+        encoding: *const c_char,
+        errors: *const c_char,
+    ) -> *mut RawObject;
+    fn PyBytes_FromStringAndSize(bytes: *const c_char, size: isize) -> *mut RawObject;
+    fn PyBytes_AsStringAndSize(object: *mut RawObject, bytes: *mut *mut c_char, size: *mut isize) -> c_int;
+    fn PyLong_FromLongLong(value: c_longlong) -> *mut RawObject;
+    fn PyLong_FromUnsignedLongLong(value: c_ulonglong) -> *mut RawObject;
+    fn PyLong_AsLongLong(object: *mut RawObject) -> c_longlong;
+    fn PyLong_AsUnsignedLongLong(object: *mut RawObject) -> c_ulonglong;
+    fn PyBool_FromLong(value: c_long) -> *mut RawObject;
+    fn PyFloat_FromDouble(value: f64) -> *mut RawObject;
+    fn PyFloat_AsDouble(object: *mut RawObject) -> f64;
+    fn PyList_New(size: isize) -> *mut RawObject;
+    fn PyList_SetItem(list: *mut RawObject, index: isize, item: *mut RawObject) -> c_int;
+    fn PyTuple_New(size: isize) -> *mut RawObject;
+    fn PyTuple_SetItem(tuple: *mut RawObject, index: isize, item: *mut RawObject) -> c_int;
+    fn PySequence_Size(object: *mut RawObject) -> isize;
+    fn PySequence_GetItem(object: *mut RawObject, index: isize) -> *mut RawObject;
+    fn PyErr_Occurred() -> *mut RawObject;
+}
+
+/// An owned reference to a Python object.
+#[derive(Debug)]
+pub struct Object(*mut RawObject);
+
+impl Drop for Object {
+    fn drop(&mut self) {
+        // SAFETY: the reference is ours, and given up here.
+        unsafe { Py_DecRef(self.0) };
+    }
+}
+
+impl Object {
+    /// Takes a new reference that the C API returned; null means that an exception is set.
+    ///
+    /// # Safety
+    /// A pointer that is not null must be a reference of the caller's.
+    unsafe fn owned(raw: *mut RawObject) -> Result<Self> {
+        if raw.is_null() { Err(take_exception()) } else { Ok(Self(raw)) }
+    }
+
+    /// Makes a reference to an object that somebody else keeps alive.
+    ///
+    /// # Safety
+    /// The pointer must lead to an object.
+    #[must_use]
+    pub unsafe fn borrowed(raw: *mut RawObject) -> Self {
+        // SAFETY: as the caller says.
+        unsafe { Py_IncRef(raw) };
+        Self(raw)
+    }
+
+    /// Gives the reference to the C API.
+    #[must_use]
+    pub fn into_raw(self) -> *mut RawObject {
+        let raw = self.0;
+        core::mem::forget(self);
+        raw
+    }
+
+    /// `None`.
+    #[must_use]
+    pub fn none() -> Self {
+        // SAFETY: constants always exist, and the function returns a new reference.
+        Self(unsafe { Py_GetConstant(CONSTANT_NONE) })
+    }
+
+    /// `True` or `False`.
+    pub fn bool(value: bool) -> Result<Self> {
+        // SAFETY: the function takes any number.
+        unsafe { Self::owned(PyBool_FromLong(c_long::from(value))) }
+    }
+
+    /// A `str`; bytes that are no UTF-8 become replacement characters.
+    pub fn str(text: &[u8]) -> Result<Self> {
+        // SAFETY: the pointer is valid for the length.
+        unsafe {
+            Self::owned(PyUnicode_DecodeUTF8(text.as_ptr().cast(), text.len() as isize, c"replace".as_ptr()))
+        }
+    }
+
+    /// `bytes`.
+    pub fn bytes(bytes: &[u8]) -> Result<Self> {
+        // SAFETY: the pointer is valid for the length.
+        unsafe { Self::owned(PyBytes_FromStringAndSize(bytes.as_ptr().cast(), bytes.len() as isize)) }
+    }
+
+    /// An `int`.
+    pub fn unsigned(value: u64) -> Result<Self> {
+        // SAFETY: the function takes any number.
+        unsafe { Self::owned(PyLong_FromUnsignedLongLong(value)) }
+    }
+
+    /// An `int`.
+    pub fn signed(value: i64) -> Result<Self> {
+        // SAFETY: the function takes any number.
+        unsafe { Self::owned(PyLong_FromLongLong(value)) }
+    }
+
+    /// A `float`.
+    pub fn float(value: f64) -> Result<Self> {
+        // SAFETY: the function takes any number.
+        unsafe { Self::owned(PyFloat_FromDouble(value)) }
+    }
+
+    /// A `list`.
+    pub fn list(items: Vec<Self>) -> Result<Self> {
+        // SAFETY: a list of that length is new; every place is filled once, with a reference we give up.
+        unsafe {
+            let list = Self::owned(PyList_New(items.len() as isize))?;
+            for (index, item) in items.into_iter().enumerate() {
+                PyList_SetItem(list.0, index as isize, item.into_raw());
+            }
+            Ok(list)
+        }
+    }
+
+    /// A `tuple`.
+    pub fn tuple(items: Vec<Self>) -> Result<Self> {
+        // SAFETY: a tuple of that length is new; every place is filled once, with a reference we give up.
+        unsafe {
+            let tuple = Self::owned(PyTuple_New(items.len() as isize))?;
+            for (index, item) in items.into_iter().enumerate() {
+                PyTuple_SetItem(tuple.0, index as isize, item.into_raw());
+            }
+            Ok(tuple)
+        }
+    }
+
+    /// Imports a module.
+    pub fn import(name: &CStr) -> Result<Self> {
+        // SAFETY: the name is a C string.
+        unsafe { Self::owned(PyImport_ImportModule(name.as_ptr())) }
+    }
+
+    /// Calls the attribute of that name with arguments.
+    pub fn call_method(&self, name: &CStr, arguments: Vec<Self>) -> Result<Self> {
+        let arguments = Self::tuple(arguments)?;
+        // SAFETY: the object and the tuple live, and the name is a C string.
+        unsafe {
+            let function = Self::owned(PyObject_GetAttrString(self.0, name.as_ptr()))?;
+            Self::owned(PyObject_CallObject(function.0, arguments.0))
+        }
+    }
+
+    /// The text of a `str`, surrogates escaped.
+    pub fn to_text(&self) -> Result<String> {
+        // SAFETY: the object lives, and both names are C strings.
+        let bytes = unsafe {
+            Self::owned(PyUnicode_AsEncodedString(self.0, c"utf-8".as_ptr(), c"backslashreplace".as_ptr()))?
+        };
+        String::from_utf8(bytes.to_bytes()?).map_err(|_| Error::new("python made text that is no UTF-8"))
+    }
+
+    /// The content of `bytes`.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut bytes = ptr::null_mut();
+        let mut size = 0;
+        // SAFETY: the object lives, and both places are valid.
+        if unsafe { PyBytes_AsStringAndSize(self.0, &raw mut bytes, &raw mut size) } != 0 {
+            return Err(take_exception());
+        }
+        // SAFETY: the object keeps that many bytes there as long as it lives.
+        Ok(unsafe { core::slice::from_raw_parts(bytes.cast::<u8>(), size as usize) }.to_vec())
+    }
+
+    /// The value of an `int`.
+    pub fn to_unsigned(&self) -> Result<u64> {
+        // SAFETY: the object lives.
+        checked(unsafe { PyLong_AsUnsignedLongLong(self.0) })
+    }
+
+    /// The value of an `int`.
+    pub fn to_signed(&self) -> Result<i64> {
+        // SAFETY: the object lives.
+        checked(unsafe { PyLong_AsLongLong(self.0) })
+    }
+
+    /// The value of a number.
+    pub fn to_float(&self) -> Result<f64> {
+        // SAFETY: the object lives.
+        checked(unsafe { PyFloat_AsDouble(self.0) })
+    }
+
+    /// The truth of a value.
+    pub fn to_bool(&self) -> Result<bool> {
+        // SAFETY: the object lives.
+        checked(unsafe { PyObject_IsTrue(self.0) }).map(|truth| truth != 0)
+    }
+
+    /// The items of a sequence.
+    pub fn items(&self) -> Result<Vec<Self>> {
+        // SAFETY: the object lives.
+        let count = checked(unsafe { PySequence_Size(self.0) })?;
+        // SAFETY: the object lives, and the function returns a new reference.
+        (0..count).map(|index| unsafe { Self::owned(PySequence_GetItem(self.0, index)) }).collect()
+    }
+
+    /// Tells whether this is `None`.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        Self::none().0 == self.0
+    }
+}
+
+/// Tells an error from a value that merely looks like one.
+fn checked<T>(value: T) -> Result<T> {
+    // SAFETY: the function takes nothing.
+    if unsafe { PyErr_Occurred() }.is_null() { Ok(value) } else { Err(take_exception()) }
+}
+
+/// Takes the exception that is set, as text.
+fn take_exception() -> Error {
+    // SAFETY: the function returns a new reference or null, and `PyObject_Str` takes any object.
+    unsafe {
+        let exception = PyErr_GetRaisedException();
+        if exception.is_null() {
+            return Error::new("python failed without an exception");
+        }
+        let text = PyObject_Str(exception);
+        Py_DecRef(exception);
+        if text.is_null() {
+            PyErr_Clear();
+            return Error::new("python raised an exception that cannot be shown");
+        }
+        // No further exception comes from here: every `str` can be encoded with escapes.
+        Object(text).to_text().map_or_else(|error| error, Error::new)
+    }
+}
+
+/// Sets a RuntimeError for a function that Python called, and returns what stands for it.
+pub fn raise(error: &Error) -> *mut RawObject {
+    let message: Vec<u8> =
+        alloc::format!("{error}").bytes().filter(|byte| *byte != 0).chain(core::iter::once(0)).collect();
+    // SAFETY: the exception's class always exists, and the message ends in its only zero byte.
+    unsafe { PyErr_SetString(PyExc_RuntimeError, message.as_ptr().cast()) };
+    ptr::null_mut()
+}
+
+/// Adds functions to the module of a name, which is made if there is none.
+pub fn add_functions(module: &CStr, methods: &'static [Method]) -> Result<()> {
+    // SAFETY: the name is a C string; the table is constant and ends in its end entry.
+    unsafe {
+        let module = Object::owned(PyImport_AddModuleRef(module.as_ptr()))?;
+        if PyModule_AddFunctions(module.0, methods.as_ptr()) == 0 { Ok(()) } else { Err(take_exception()) }
+    }
+}
+
+/// Runs a source text as the module of a name.
+pub fn run_module(name: &CStr, file: &CStr, source: &str) -> Result<()> {
+    let source: Vec<u8> = source.bytes().chain(core::iter::once(0)).collect();
+    // SAFETY: all three are C strings, and the code lives during the call.
+    unsafe {
+        let code = Object::owned(Py_CompileString(source.as_ptr().cast(), file.as_ptr(), FILE_INPUT))?;
+        Object::owned(PyImport_ExecCodeModule(name.as_ptr(), code.0)).map(drop)
+    }
+}
+
+/// Python's configuration before it starts. The first failure is kept and told by [`Config::start`].
+pub struct Config {
+    raw: *mut c_void,
+    failed: bool,
+}
+
+impl Config {
+    /// A configuration that takes nothing from the environment.
+    #[must_use]
+    pub fn isolated() -> Self {
+        // SAFETY: the function takes nothing; null is handled wherever the pointer is used.
+        let raw = unsafe { PyInitConfig_Create() };
+        Self { raw, failed: raw.is_null() }
+    }
+
+    /// Sets a number.
+    pub fn int(&mut self, name: &CStr, value: i64) -> &mut Self {
+        if !self.failed {
+            // SAFETY: the configuration lives, and the name is a C string.
+            self.failed = unsafe { PyInitConfig_SetInt(self.raw, name.as_ptr(), value) } != 0;
+        }
+        self
+    }
+
+    /// Sets a text.
+    pub fn text(&mut self, name: &CStr, value: &CStr) -> &mut Self {
+        if !self.failed {
+            // SAFETY: the configuration lives, and both are C strings.
+            self.failed = unsafe { PyInitConfig_SetStr(self.raw, name.as_ptr(), value.as_ptr()) } != 0;
+        }
+        self
+    }
+
+    /// Sets a list of texts.
+    pub fn list(&mut self, name: &CStr, values: &[&CStr]) -> &mut Self {
+        let items: Vec<*const c_char> = values.iter().map(|value| value.as_ptr()).collect();
+        if !self.failed {
+            // SAFETY: the configuration lives, and so do the C strings and the array of them.
+            self.failed =
+                unsafe { PyInitConfig_SetStrList(self.raw, name.as_ptr(), items.len(), items.as_ptr()) } != 0;
+        }
+        self
+    }
+
+    /// Starts Python.
+    ///
+    /// # Errors
+    /// What Python says of a setting or of its start.
+    pub fn start(self) -> Result<()> {
+        if self.raw.is_null() {
+            return Err(Error::new("no memory is left for its configuration"));
+        }
+        // SAFETY: the configuration lives.
+        if !self.failed && unsafe { Py_InitializeFromInitConfig(self.raw) } == 0 {
+            return Ok(());
+        }
+        let mut message = ptr::null();
+        // SAFETY: the configuration lives; the message does as long as the configuration.
+        unsafe {
+            if PyInitConfig_GetError(self.raw, &raw mut message) == 1 && !message.is_null() {
+                return Err(Error::new(CStr::from_ptr(message).to_string_lossy()));
+            }
+        }
+        Err(Error::new("no reason was given"))
+    }
+}
+
+impl Drop for Config {
+    fn drop(&mut self) {
+        // SAFETY: the configuration is ours; the function takes null as well.
+        unsafe { PyInitConfig_Free(self.raw) };
+    }
+}
