@@ -96,7 +96,9 @@ fn compare(place: &str, old: &Value, new: &Value, lines: &mut Vec<String>) {
 fn brief(value: &Value) -> String {
     let text = canonical(value);
     match value {
-        Value::String(text) if text.len() == 64 => format!("`{}`", &text.chars().take(12).collect::<String>()),
+        Value::String(text) if text.len() == 64 => {
+            format!("`{}`", &text.chars().take(12).collect::<String>())
+        }
         _ if text.chars().count() > 60 => format!("{}…", text.chars().take(60).collect::<String>()),
         _ => text,
     }

@@ -223,14 +223,16 @@ mod tests {
         let text = error.to_string();
         assert!(text.starts_with("`/bin/sh -c 'for i in $(seq 100)"), "{text}");
         assert!(text.contains("exited with exit status: 3"), "{text}");
-        assert!(text.contains("line 100") && text.contains("line 76") && !text.contains("line 75\n"), "{text}");
+        assert!(
+            text.contains("line 100") && text.contains("line 76") && !text.contains("line 75\n"),
+            "{text}"
+        );
     }
 
     #[test]
     fn the_environment_is_empty_but_for_what_was_set() {
         let (folder, log) = log();
-        let output =
-            Cmd::new("/usr/bin/env", folder.path(), &log).env("ONLY", "this").output().unwrap();
+        let output = Cmd::new("/usr/bin/env", folder.path(), &log).env("ONLY", "this").output().unwrap();
         assert_eq!(output, "ONLY=this\n");
         let logged = std::fs::read_to_string(log.path()).unwrap();
         assert!(logged.ends_with("$ /usr/bin/env\nONLY=this\n"), "{logged}");

@@ -97,13 +97,17 @@ impl Executor<'_> {
     pub fn run(&self, plan: &Plan) -> Result<PathBuf> {
         // An input that turns out to be damaged makes its step run again: the walk starts over.
         for _ in 0..3 {
-            let outputs = self.walk(plan)?;
+            let outputs = match self.walk(plan) {
+                Ok(outputs) => outputs,
+                Err(Failure::Lost) => continue,
+                Err(Failure::Told(error)) => return Err(error),
+            };
             let last = outputs.last().copied().ok_or_else(|| Error::new("the plan is empty"))?;
             self.tell_warnings();
             if let Some(path) = self.store.tree(last)? {
                 return Ok(path);
             }
-            self.forget_missing(plan, &outputs)?;
+            self.forget(plan.steps.last(), &outputs.iter().copied().map(Some).collect::<Vec<_>>())?;
         }
         Err(Error::new("the store loses what is put into it")
             .hint(format!("check the file system of `{}`", self.layout.cache.display())))
@@ -115,7 +119,7 @@ impl Executor<'_> {
         }
     }
 
-    fn walk(&self, plan: &Plan) -> Result<Vec<Digest>> {
+    fn walk(&self, plan: &Plan) -> Result<Vec<Digest>, Failure> {
         let walk = Mutex::new(Walk { outputs: vec![None; plan.steps.len()], ..Walk::default() });
         let changed = Condvar::new();
         let workers = self.jobs.clamp(1, 4);
@@ -126,12 +130,12 @@ impl Executor<'_> {
         });
         let walk = walk.into_inner().unwrap_or_else(PoisonError::into_inner);
         match walk.failure {
-            Some(error) => Err(error),
-            None => walk
+            Some(failure) => Err(failure),
+            None => Ok(walk
                 .outputs
                 .into_iter()
                 .collect::<Option<_>>()
-                .ok_or_else(|| Error::new("the plan has a step that waits for itself")),
+                .ok_or_else(|| Error::new("the plan has a step that waits for itself"))?),
         }
     }
 
@@ -160,7 +164,7 @@ impl Executor<'_> {
             state.taken.insert(place);
             let outputs = state.outputs.clone();
             drop(state);
-            let result = self.step(step, &outputs);
+            let result = self.step(plan, step, &outputs);
             state = walk.lock().unwrap_or_else(PoisonError::into_inner);
             match result {
                 Ok(digest) => {
@@ -168,15 +172,15 @@ impl Executor<'_> {
                         *slot = Some(digest);
                     }
                 }
-                Err(error) => {
-                    state.failure.get_or_insert(error);
+                Err(failure) => {
+                    state.failure.get_or_insert(failure);
                 }
             }
             changed.notify_all();
         }
     }
 
-    fn step(&self, step: &Step, outputs: &[Option<Digest>]) -> Result<Digest> {
+    fn step(&self, plan: &Plan, step: &Step, outputs: &[Option<Digest>]) -> Result<Digest, Failure> {
         let action = action_of(step, outputs)?;
         let key = action.key();
         if let Some(record) = self.store.record(key)? {
@@ -192,7 +196,7 @@ impl Executor<'_> {
         }
         let running = self.report.start(&step.name);
         let since = Instant::now();
-        let made = self.make(step, &action, outputs);
+        let made = self.make(plan, step, &action, outputs);
         self.tell_warnings();
         match made {
             Ok(digest) => {
@@ -207,16 +211,28 @@ impl Executor<'_> {
                 running.end(Outcome::Built);
                 Ok(digest)
             }
-            Err(error) => {
+            Err(Failure::Lost) => {
                 running.end(Outcome::Failed);
-                Err(error
-                    .context(format!("step `{}` failed", step.name))
-                    .hint(format!("to stand where it failed, run `just shell \"{}\"`", step.name)))
+                Err(Failure::Lost)
+            }
+            Err(Failure::Told(error)) => {
+                running.end(Outcome::Failed);
+                Err(Failure::Told(
+                    error
+                        .context(format!("step `{}` failed", step.name))
+                        .hint(format!("to stand where it failed, run `just shell \"{}\"`", step.name)),
+                ))
             }
         }
     }
 
-    fn make(&self, step: &Step, action: &Action, outputs: &[Option<Digest>]) -> Result<Digest> {
+    fn make(
+        &self,
+        plan: &Plan,
+        step: &Step,
+        action: &Action,
+        outputs: &[Option<Digest>],
+    ) -> Result<Digest, Failure> {
         let label = format!("{}-{}", step.name, &action.key().short());
         let dir = self.layout.work(&label);
         if dir.exists() {
@@ -226,7 +242,7 @@ impl Executor<'_> {
         fs::create_dir_all(&out).context(|| format!("cannot create `{}`", out.display()))?;
         let mut inputs = BTreeMap::new();
         for (role, input) in &step.inputs {
-            inputs.insert(role.clone(), self.materialise(input, outputs)?);
+            inputs.insert(role.clone(), self.materialise(plan, input, outputs)?);
         }
         let log = Log::create(&self.layout.log(&label))?;
         let work = Work { dir: dir.clone(), out: out.clone(), inputs, log, jobs: self.jobs };
@@ -238,17 +254,23 @@ impl Executor<'_> {
     }
 
     /// The path of an input, fetched or verified.
-    fn materialise(&self, input: &Input, outputs: &[Option<Digest>]) -> Result<PathBuf> {
+    fn materialise(
+        &self,
+        plan: &Plan,
+        input: &Input,
+        outputs: &[Option<Digest>],
+    ) -> Result<PathBuf, Failure> {
         match input {
             Input::Local { path, .. } => Ok(path.clone()),
-            Input::Pin(pin) => self.blob(pin),
+            Input::Pin(pin) => Ok(self.blob(pin)?),
             Input::Step(place) => {
                 let digest = outputs.get(*place).copied().flatten();
                 let digest = digest.ok_or_else(|| Error::new("a step runs before its inputs"))?;
-                self.store.tree(digest)?.ok_or_else(|| {
-                    Error::new(format!("the tree `{}` is recorded but not in the store", digest.short()))
-                        .hint("run `just clean` and build again")
-                })
+                if let Some(path) = self.store.tree(digest)? {
+                    return Ok(path);
+                }
+                self.forget(plan.steps.get(*place), outputs)?;
+                Err(Failure::Lost)
             }
         }
     }
@@ -283,15 +305,26 @@ impl Executor<'_> {
             .ok_or_else(|| Error::new(format!("`{}` vanished from the store", pin.file)))
     }
 
-    /// Removes the records of steps whose results are gone, so that they run again.
-    fn forget_missing(&self, plan: &Plan, outputs: &[Digest]) -> Result<()> {
-        let known: Vec<_> = outputs.iter().copied().map(Some).collect();
-        for (step, digest) in plan.steps.iter().zip(outputs) {
-            if self.store.tree(*digest)?.is_none() {
-                self.store.forget(action_of(step, &known)?.key())?;
-            }
+    /// Removes the record of a step whose result is gone, so that it runs again.
+    fn forget(&self, step: Option<&Step>, outputs: &[Option<Digest>]) -> Result<()> {
+        match step {
+            Some(step) => self.store.forget(action_of(step, outputs)?.key()),
+            None => Ok(()),
         }
-        Ok(())
+    }
+}
+
+/// Why a walk ends early.
+enum Failure {
+    /// An input that was recorded is damaged or gone: it has been forgotten, and the walk starts over.
+    Lost,
+    /// Anything else.
+    Told(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Told(error)
     }
 }
 
@@ -299,7 +332,7 @@ impl Executor<'_> {
 struct Walk {
     outputs: Vec<Option<Digest>>,
     taken: std::collections::BTreeSet<usize>,
-    failure: Option<Error>,
+    failure: Option<Failure>,
 }
 
 fn digest_of(record: &Record) -> Digest {
@@ -312,15 +345,14 @@ fn digest_of(record: &Record) -> Digest {
 fn action_of(step: &Step, outputs: &[Option<Digest>]) -> Result<Action> {
     let mut inputs = BTreeMap::new();
     for (role, input) in &step.inputs {
-        let digest = match input {
-            Input::Pin(pin) => pin.sha256,
-            Input::Local { digest, .. } => *digest,
-            Input::Step(place) => outputs
-                .get(*place)
-                .copied()
-                .flatten()
-                .ok_or_else(|| Error::new(format!("`{}` is planned before its input `{role}`", step.name)))?,
-        };
+        let digest =
+            match input {
+                Input::Pin(pin) => pin.sha256,
+                Input::Local { digest, .. } => *digest,
+                Input::Step(place) => outputs.get(*place).copied().flatten().ok_or_else(|| {
+                    Error::new(format!("`{}` is planned before its input `{role}`", step.name))
+                })?,
+            };
         inputs.insert(role.clone(), digest);
     }
     let (kind, revision) = kind_of(&step.kind);

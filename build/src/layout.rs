@@ -8,7 +8,7 @@
 //!   compiled/               machine code of components, keyed by component and engine
 //! <checkout>/
 //!   recipes/ sysroot/ runtime/ eryx.lock
-//! <current directory>/dist/
+//!   dist/                   finished components
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -40,8 +40,11 @@ impl Layout {
                 .ancestors()
                 .find(|folder| folder.join("recipes").is_dir() && folder.join("sysroot").is_dir())
                 .ok_or_else(|| {
-                    Error::new(format!("expected `recipes` and `sysroot` in `{}` or above it", here.display()))
-                        .hint("run inside a checkout of eryx-wasm-runtime, or set `ERYX_CHECKOUT` to one")
+                    Error::new(format!(
+                        "expected `recipes` and `sysroot` in `{}` or above it",
+                        here.display()
+                    ))
+                    .hint("run inside a checkout of eryx-wasm-runtime, or set `ERYX_CHECKOUT` to one")
                 })?
                 .to_owned(),
         };

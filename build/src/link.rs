@@ -94,7 +94,8 @@ fn check_symbols(libraries: &[Library], bindings: &[u8]) -> Result<()> {
     let mut tables = Vec::new();
     let mut problems = Vec::new();
     for library in libraries {
-        let symbols = Symbols::read(&library.module).map_err(|error| error.context(format!("`{}`", library.name)))?;
+        let symbols =
+            Symbols::read(&library.module).map_err(|error| error.context(format!("`{}`", library.name)))?;
         if !symbols.dylink {
             problems.push(format!("`{}` is no shared library: it has no `dylink.0` section", library.name));
         }
@@ -154,7 +155,9 @@ fn check_symbols(libraries: &[Library], bindings: &[u8]) -> Result<()> {
     let count = problems.len();
     Err(Error::new(format!("cannot link: {count} symbol problem{}", if count == 1 { "" } else { "s" }))
         .details(problems)
-        .hint("a missing function usually means a missing `requires.host` library or a feature to switch off"))
+        .hint(
+            "a missing function usually means a missing `requires.host` library or a feature to switch off",
+        ))
 }
 
 /// The bindings export each world function under its own name, and so does nothing else; what both they
@@ -166,7 +169,8 @@ fn bindings_may_repeat(name: &str) -> bool {
 fn clash(exported: &SymbolType, imported: &SymbolType) -> bool {
     match (exported, imported) {
         (SymbolType::Function(one), SymbolType::Function(other)) => one != other,
-        (SymbolType::Function(_), SymbolType::TableEntry) | (SymbolType::TableEntry, SymbolType::Function(_)) => false,
+        (SymbolType::Function(_), SymbolType::TableEntry)
+        | (SymbolType::TableEntry, SymbolType::Function(_)) => false,
         (one, other) => one != other,
     }
 }

@@ -407,7 +407,8 @@ impl Planner<'_> {
                 }
                 Chosen::Wheel { name, version, pin, .. } => {
                     checks.push(json!({ "name": name, "imports": [], "smoke": null }));
-                    let mut inputs = Inputs::from([(format!("source/{}", pin.file), Input::Pin(pin.clone()))]);
+                    let mut inputs =
+                        Inputs::from([(format!("source/{}", pin.file), Input::Pin(pin.clone()))]);
                     inputs.insert("python".to_owned(), Input::Step(self.build_python()?));
                     let params = json!({ "name": name, "version": version.to_string() });
                     self.add(&format!("wheel {name}"), Kind::Wheel { name: name.clone() }, params, inputs)
@@ -418,7 +419,8 @@ impl Planner<'_> {
         let names: Vec<_> = closure.named.iter().map(PackageName::as_str).collect();
         let names = if names.is_empty() { "python".to_owned() } else { names.join("+") };
         let parts = Parts { names, world: world.to_owned(), inputs: self.listed(closure), checks };
-        let params = json!({ "names": parts.names, "world": world, "inputs": parts.inputs, "checks": parts.checks });
+        let params =
+            json!({ "names": parts.names, "world": world, "inputs": parts.inputs, "checks": parts.checks });
         let name = format!("component {}", parts.names);
         Ok(self.add(&name, Kind::Component(Box::new(parts)), params, inputs))
     }

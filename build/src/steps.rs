@@ -58,9 +58,7 @@ impl Work {
 
     /// The inputs whose role begins with `prefix`, as (rest of the role, path), sorted.
     pub fn inputs_of<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Path)> {
-        self.inputs
-            .iter()
-            .filter_map(move |(role, path)| Some((role.strip_prefix(prefix)?, path.as_path())))
+        self.inputs.iter().filter_map(move |(role, path)| Some((role.strip_prefix(prefix)?, path.as_path())))
     }
 
     /// A command in the work directory with the environment that all steps share.
@@ -83,8 +81,7 @@ impl Work {
     /// When an archive is refused or a patch does not apply exactly.
     pub fn unpack(&self, sources: &[Source], patches: &[Patch], into: &Path) -> Result<()> {
         for (position, source) in sources.iter().enumerate() {
-            let options =
-                Unpack { strip: source.strip, only: source.only.clone(), ..Unpack::default() };
+            let options = Unpack { strip: source.strip, only: source.only.clone(), ..Unpack::default() };
             let archive = self.input(&format!("source/{}", source.file))?;
             let target = if position == 0 && source.into.is_empty() {
                 into.to_owned()

@@ -250,6 +250,10 @@ def _make_proxy(content):
     return types.MappingProxyType(content)
 
 
+def _make_method(function, owner):
+    return types.MethodType(function, owner)
+
+
 def _make_function(code, home, name, cells, *, namespace):
     if isinstance(home, str):
         namespace = importlib.import_module(home).__dict__
@@ -378,6 +382,8 @@ _PLAIN_HOOKS = (types.FunctionType, classmethod, staticmethod)
 _REDUCERS = {
     types.FunctionType: Pickler._reduce_function,
     types.CellType: Pickler._reduce_cell,
+    # Not by name: while a class is being rebuilt it does not have its methods yet.
+    types.MethodType: lambda _, method: (_make_method, (method.__func__, method.__self__)),
     types.CodeType: lambda _, code: (marshal.loads, (marshal.dumps(code),)),
     types.ModuleType: Pickler._reduce_module,
     types.MappingProxyType: lambda _, proxy: (_make_proxy, (dict(proxy),)),

@@ -26,6 +26,10 @@ const PREFIX: &CStr = c"/usr";
 const STDLIB: &CStr = c"/usr/lib/python3.14";
 const SITE_PACKAGES: &CStr = c"/usr/lib/python3.14/site-packages";
 
+/// How much of the stack in memory recursion in C may use, in bytes. Each frame also takes a place on
+/// the embedder's stack, which the guest cannot see and which ends first: see README.md.
+const C_STACK: usize = 1 << 20;
+
 /// Everything the runtime remembers.
 struct State {
     world: World,
@@ -128,6 +132,7 @@ fn start_python() -> Result<Object> {
         .list(c"argv", &[c""])
         .list(c"module_search_paths", &[STDLIB, SITE_PACKAGES]);
     config.start()?;
+    python::limit_stack(C_STACK)?;
     builtins::install()?;
     python::run_module(c"_eryx_importer", c"<eryx _eryx_importer>", builtins::IMPORTER)?;
     let session = Object::import(c"_eryx_session")?;

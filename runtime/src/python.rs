@@ -62,6 +62,13 @@ unsafe extern "C" {
     ) -> c_int;
     fn Py_InitializeFromInitConfig(config: *mut c_void) -> c_int;
 
+    fn PyThreadState_Get() -> *mut c_void;
+    fn PyUnstable_ThreadState_SetStackProtection(
+        thread: *mut c_void,
+        start: *mut c_void,
+        size: usize,
+    ) -> c_int;
+
     fn Py_IncRef(object: *mut RawObject);
     fn Py_DecRef(object: *mut RawObject);
     fn Py_GetConstant(constant: u32) -> *mut RawObject;
@@ -328,6 +335,21 @@ pub fn add_functions(module: &CStr, methods: &'static [Method]) -> Result<()> {
     unsafe {
         let module = Object::owned(PyImport_AddModuleRef(module.as_ptr()))?;
         if PyModule_AddFunctions(module.0, methods.as_ptr()) == 0 { Ok(()) } else { Err(take_exception()) }
+    }
+}
+
+/// Lets recursion in C use `size` bytes of the stack below the caller before Python raises RecursionError.
+///
+/// # Errors
+/// What Python raised.
+pub fn limit_stack(size: usize) -> Result<()> {
+    let here = 0_u8;
+    let start = (&raw const here).cast_mut().wrapping_sub(size).cast();
+    // SAFETY: Python runs in this thread, and only compares addresses with the two limits.
+    if unsafe { PyUnstable_ThreadState_SetStackProtection(PyThreadState_Get(), start, size) } == 0 {
+        Ok(())
+    } else {
+        Err(take_exception())
     }
 }
 

@@ -34,7 +34,8 @@ struct Session {
 impl Session {
     fn open(arguments: &BundleArgs) -> Result<Self> {
         let layout = Layout::discover()?;
-        let options = FetchOptions { offline: arguments.offline, mirror: arguments.mirror.clone(), scratch: None };
+        let options =
+            FetchOptions { offline: arguments.offline, mirror: arguments.mirror.clone(), scratch: None };
         let jobs = arguments
             .jobs
             .or_else(|| std::thread::available_parallelism().ok().map(std::num::NonZero::get))
@@ -61,7 +62,8 @@ impl Session {
     fn plan(&self, arguments: &BundleArgs) -> Result<Plan> {
         let catalog = Catalog::load(&self.layout.recipes())?;
         let pins_path = self.layout.checkout.join("sysroot/toolchain.toml");
-        let text = fs::read_to_string(&pins_path).context(|| format!("cannot read `{}`", pins_path.display()))?;
+        let text =
+            fs::read_to_string(&pins_path).context(|| format!("cannot read `{}`", pins_path.display()))?;
         let pins = parse_sources("sysroot/toolchain.toml", &text)?;
         let lock_path = self.layout.lock();
         let lock = Mutex::new(Lock::load(&lock_path)?);
@@ -96,18 +98,23 @@ impl Session {
 }
 
 fn resolve_names(requests: &[crate::resolve::Requirement]) -> Result<Vec<crate::name::PackageName>> {
-    let mut names =
-        requests.iter().map(|request| crate::name::PackageName::new(request.name.as_ref())).collect::<Result<Vec<_>>>()?;
+    let mut names = requests
+        .iter()
+        .map(|request| crate::name::PackageName::new(request.name.as_ref()))
+        .collect::<Result<Vec<_>>>()?;
     names.sort();
     names.dedup();
     Ok(names)
 }
 
 fn installed_sdk() -> Result<Option<(std::path::PathBuf, Digest)>> {
-    let Some(path) = std::env::var_os("WASI_SDK_PATH").filter(|path| !path.is_empty()) else { return Ok(None) };
+    let Some(path) = std::env::var_os("WASI_SDK_PATH").filter(|path| !path.is_empty()) else {
+        return Ok(None);
+    };
     let path = std::path::PathBuf::from(path);
     toolchain::check_installed(&path)?;
-    let digest = Digest::of_file(&path.join("bin/clang"))?.0;
+    // The whole of it: headers and builtins go into results as the compiler's code does.
+    let digest = crate::store::tree_digest(&path)?;
     Ok(Some((path, digest)))
 }
 
@@ -191,8 +198,11 @@ pub(super) fn bundle(arguments: &BundleArgs) -> Result<u8> {
         println!("  {:>12}  {}", report::seconds(timing.elapsed), timing.step);
     }
     let hits = timings.iter().filter(|timing| timing.outcome == Outcome::Hit).count();
-    println!("  {:>12}  in all; {hits} steps were in the cache, {} processes started",
-        report::seconds(session.report.elapsed()), crate::command::processes_started());
+    println!(
+        "  {:>12}  in all; {hits} steps were in the cache, {} processes started",
+        report::seconds(session.report.elapsed()),
+        crate::command::processes_started()
+    );
     Ok(0)
 }
 

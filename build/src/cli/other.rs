@@ -54,7 +54,8 @@ pub(super) fn check(component: &Path) -> Result<u8> {
 fn manifest_checks(component: &Path) -> Result<Vec<Package>> {
     let path = component.with_extension("json");
     let Ok(text) = fs::read_to_string(&path) else { return Ok(Vec::new()) };
-    let malformed = |error: serde_json::Error| Error::new(format!("malformed manifest `{}`: {error}", path.display()));
+    let malformed =
+        |error: serde_json::Error| Error::new(format!("malformed manifest `{}`: {error}", path.display()));
     let manifest: serde_json::Value = serde_json::from_str(&text).map_err(malformed)?;
     serde_json::from_value(manifest["checks"].clone()).map_err(malformed)
 }
@@ -63,7 +64,13 @@ pub(super) fn recipes() -> Result<u8> {
     let catalog = Catalog::load(&Layout::discover()?.recipes())?;
     for recipe in catalog.iter() {
         let kind = format!("{:?}", recipe.kind).to_lowercase();
-        println!("{:<24} {:<16} {:<12} {}", recipe.name.as_str(), recipe.version.to_string(), kind, recipe.license.spdx);
+        println!(
+            "{:<24} {:<16} {:<12} {}",
+            recipe.name.as_str(),
+            recipe.version.to_string(),
+            kind,
+            recipe.license.spdx
+        );
     }
     Ok(0)
 }

@@ -78,7 +78,12 @@ pub fn link(work: &Work, parts: &Parts) -> Result<()> {
     write(&work.out.join(MANIFEST), text)
 }
 
-fn add_files(entries: &mut Vec<Entry>, extensions: &mut Vec<Library>, folder: &Path, guest: &str) -> Result<()> {
+fn add_files(
+    entries: &mut Vec<Entry>,
+    extensions: &mut Vec<Library>,
+    folder: &Path,
+    guest: &str,
+) -> Result<()> {
     for file in files_below(folder)? {
         let path = folder.join(&file);
         let place = format!("{guest}/{}", file.display());
@@ -86,7 +91,8 @@ fn add_files(entries: &mut Vec<Entry>, extensions: &mut Vec<Library>, folder: &P
             // The importer looks for the file; dlopen then finds the library by this very path.
             let module = fs::read(&path).context(|| format!("cannot read `{}`", path.display()))?;
             extensions.push(Library { name: place.clone(), module, role: Role::Extension });
-            entries.push(Entry { path: place, content: Content::File { bytes: Vec::new(), executable: false } });
+            entries
+                .push(Entry { path: place, content: Content::File { bytes: Vec::new(), executable: false } });
         } else if path.is_symlink() {
             let target = fs::read_link(&path)?.display().to_string();
             entries.push(Entry { path: place, content: Content::Symlink(target) });
@@ -113,9 +119,16 @@ fn shared_libraries(work: &Work, image: Vec<u8>) -> Result<Vec<Library>> {
     add("libc.so", read(&lib, "libc.so")?);
     add(VFS, read(&lib, VFS)?);
     add("libimage.so", image);
-    for name in ["libtags.so", "libsetjmp.so", "libc++abi.so", "libc++.so", "libwasi-emulated-signal.so",
-        "libwasi-emulated-getpid.so", "libwasi-emulated-process-clocks.so", "libwasi-emulated-mman.so"]
-    {
+    for name in [
+        "libtags.so",
+        "libsetjmp.so",
+        "libc++abi.so",
+        "libc++.so",
+        "libwasi-emulated-signal.so",
+        "libwasi-emulated-getpid.so",
+        "libwasi-emulated-process-clocks.so",
+        "libwasi-emulated-mman.so",
+    ] {
         add(name, read(&lib, name)?);
     }
     add("libpython3.14.so", read(&cpython, "libpython3.14.so")?);
@@ -126,7 +139,12 @@ fn shared_libraries(work: &Work, image: Vec<u8>) -> Result<Vec<Library>> {
 /// Drops shared libraries that nothing needs, so that a component without C++ code carries no C++ library.
 fn keep_needed(libraries: &mut Vec<Library>) -> Result<()> {
     let mut wanted: Vec<String> = vec!["libc.so".to_owned(), RUNTIME.to_owned()];
-    wanted.extend(libraries.iter().filter(|library| library.role == Role::Extension).map(|library| library.name.clone()));
+    wanted.extend(
+        libraries
+            .iter()
+            .filter(|library| library.role == Role::Extension)
+            .map(|library| library.name.clone()),
+    );
     let mut kept = std::collections::BTreeSet::new();
     while let Some(name) = wanted.pop() {
         if !kept.insert(name.clone()) {

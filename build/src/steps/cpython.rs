@@ -22,8 +22,17 @@ pub const STDLIB: &str = "/usr/lib/python3.14";
 const EMULATED: &[&str] = &["SIGNAL", "GETPID", "PROCESS_CLOCKS"];
 
 /// Parts of the standard library that cannot work in a sandbox or are of no use in one.
-const DROPPED: &[&str] =
-    &["test", "idlelib", "tkinter", "turtledemo", "turtle.py", "ensurepip", "__phello__", "pydoc_data", "site-packages"];
+const DROPPED: &[&str] = &[
+    "test",
+    "idlelib",
+    "tkinter",
+    "turtledemo",
+    "turtle.py",
+    "ensurepip",
+    "__phello__",
+    "pydoc_data",
+    "site-packages",
+];
 
 /// Builds the interpreter.
 ///
@@ -31,7 +40,10 @@ const DROPPED: &[&str] =
 /// When a command fails.
 pub fn build(work: &Work, recipe: &Recipe) -> Result<()> {
     let Backend::Cpython { cross: answers } = &recipe.build.backend else {
-        return Err(Error::new(format!("expected back end `cpython` but found `{}`", recipe.build.backend.name())));
+        return Err(Error::new(format!(
+            "expected back end `cpython` but found `{}`",
+            recipe.build.backend.name()
+        )));
     };
     let source = work.dir.join("source");
     work.unpack(&recipe.sources, &recipe.patches, &source)?;
@@ -54,9 +66,7 @@ pub fn build(work: &Work, recipe: &Recipe) -> Result<()> {
     let stdlib = work.out.join("lib/python3.14");
     copy_tree(&source.join("Lib"), &stdlib, &kept)?;
     let data = fs::read_to_string(build.join("pybuilddir.txt"))?;
-    copy_tree(&build.join(data.trim()), &stdlib, &|path| {
-        path.extension().is_some_and(|kind| kind == "py")
-    })?;
+    copy_tree(&build.join(data.trim()), &stdlib, &|path| path.extension().is_some_and(|kind| kind == "py"))?;
     scrub(&work.out, &work.dir)?;
     for folder in ["toolchain", "sysroot"] {
         scrub(&work.out, work.input(folder)?)?;
@@ -96,7 +106,8 @@ fn configure(
     write(&site_file, site)?;
     write(&build.join("Modules/Setup.local"), "# all modules as configured\n")?;
     let mut cmd = cross
-        .env(work.cmd(source.join("configure")))
+        // By a relative path: it goes into the interpreter, which looks for its library from there.
+        .env(work.cmd("../source/configure"))
         .cwd(build)
         .env("CONFIG_SITE", &site_file)
         .env("READELF", "true")
@@ -116,12 +127,17 @@ fn configure(
             .env(format!("{variable}_CFLAGS"), format!("-I{}", prefix.join("include").display()))
             .env(format!("{variable}_LIBS"), archives.join(" "));
     }
-    cmd.args(["--host=wasm32-wasip1", "--build=x86_64-pc-linux-gnu", "--disable-test-modules", "--without-ensurepip"])
-        .arg(format!("--prefix={PREFIX}"))
-        .arg(format!("--with-build-python={}", work.input("python")?.join("bin/python3.14").display()))
-        .args(&recipe.build.options)
-        .envs(&recipe.build.env)
-        .run()
+    cmd.args([
+        "--host=wasm32-wasip1",
+        "--build=x86_64-pc-linux-gnu",
+        "--disable-test-modules",
+        "--without-ensurepip",
+    ])
+    .arg(format!("--prefix={PREFIX}"))
+    .arg(format!("--with-build-python={}", work.input("python")?.join("bin/python3.14").display()))
+    .args(&recipe.build.options)
+    .envs(&recipe.build.env)
+    .run()
 }
 
 /// The archives of a library's prefix.
@@ -160,7 +176,13 @@ fn link(work: &Work, recipe: &Recipe, cross: &Cross, build: &Path) -> Result<()>
         .args(inner)
         .args(host)
         .args(["-Wl,--strip-debug", "-Wl,-Bdynamic"])
-        .args(["-lwasi-emulated-signal", "-lwasi-emulated-getpid", "-lwasi-emulated-process-clocks", "-lvfs", "-ldl"]);
+        .args([
+            "-lwasi-emulated-signal",
+            "-lwasi-emulated-getpid",
+            "-lwasi-emulated-process-clocks",
+            "-lvfs",
+            "-ldl",
+        ]);
     cmd = cmd.arg(format!("-L{}", image_stub(work)?.display())).args(&recipe.build.ldflags);
     cmd.run()
 }
@@ -196,7 +218,8 @@ fn image_stub(work: &Work) -> Result<std::path::PathBuf> {
 /// When the compiler fails; files that are no valid Python are left without byte code.
 pub fn compile(work: &Work, folder: &Path, guest: &str) -> Result<()> {
     work.cmd(work.input("python")?.join("bin/python3.14"))
-        .args(["-I", "-c", COMPILE])
+        // `-I` ignores the variable that forbids byte code in the tree that it runs from.
+        .args(["-I", "-B", "-c", COMPILE])
         .arg(folder)
         .arg(guest)
         .run()

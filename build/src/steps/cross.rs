@@ -41,13 +41,20 @@ impl Cross {
             .chain([(toolchain, "/toolchain"), (sysroot, "/sysroot")])
             .map(|(path, name)| format!("-ffile-prefix-map={}={name}", path.display()))
             .chain(
-                work.inputs_of("host/").map(|(name, path)| format!("-ffile-prefix-map={}=/{name}", path.display())),
+                work.inputs_of("host/")
+                    .map(|(name, path)| format!("-ffile-prefix-map={}=/{name}", path.display())),
             )
             .collect::<Vec<_>>()
             .join(" ");
-        for (name, tool) in [("cc", "clang"), ("c++", "clang++")] {
+        // The pinned clang does not look for the sysroot's C++ headers by itself.
+        let headers = sysroot.join("include").join(TARGET).join("c++/v1");
+        let headers = format!(
+            "--start-no-unused-arguments -stdlib++-isystem '{}' --end-no-unused-arguments",
+            headers.display()
+        );
+        for (name, tool, headers) in [("cc", "clang", ""), ("c++", "clang++", headers.as_str())] {
             let script = format!(
-                "#!/bin/sh\nexec '{}/bin/{tool}' --target={TARGET} '--sysroot={}' {maps} {} \"$@\"\n",
+                "#!/bin/sh\nexec '{}/bin/{tool}' --target={TARGET} '--sysroot={}' {headers} {maps} {} \"$@\"\n",
                 toolchain.display(),
                 sysroot.display(),
                 flags.join(" "),

@@ -2,7 +2,7 @@
 
 use super::cross::{CFLAGS, Cross, words};
 use super::rust::{clock_object, staticlib};
-use super::{Work, copy, copy_tree, write};
+use super::{Work, copy, copy_tree};
 use crate::error::{Context, Result};
 use crate::link::RUNTIME;
 
@@ -15,7 +15,8 @@ pub const REVISION: u32 = 1;
 /// When cargo or the link fails.
 pub fn build(work: &Work) -> Result<()> {
     let source = work.dir.join("runtime");
-    let parts: Vec<_> = work.inputs_of("runtime/").map(|(name, path)| (name.to_owned(), path.to_owned())).collect();
+    let parts: Vec<_> =
+        work.inputs_of("runtime/").map(|(name, path)| (name.to_owned(), path.to_owned())).collect();
     for (name, path) in parts {
         if path.is_dir() {
             copy_tree(&path, &source.join(&name), &|_| true)?;
@@ -23,13 +24,11 @@ pub fn build(work: &Work) -> Result<()> {
             copy(&path, &source.join(&name))?;
         }
     }
-    let config = work.dir.join("pyo3.txt");
-    write(&config, pyo3_config())?;
-    let env = [("PYO3_CONFIG_FILE".to_owned(), config.display().to_string())];
-    let archive = staticlib(work, &source, &[], &env)?;
+    let archive = staticlib(work, &source, &[], &[])?;
     let cross = Cross::new(work, work.input("sysroot")?, &words(CFLAGS))?;
     let clock = clock_object(work, &cross.tool("cc"))?;
-    let exports = std::fs::read_to_string(source.join("exports.txt")).context(|| "`exports.txt`".to_owned())?;
+    let exports =
+        std::fs::read_to_string(source.join("exports.txt")).context(|| "`exports.txt`".to_owned())?;
     let exports = exports.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     cross
         .shared(work, &work.out.join(RUNTIME))
@@ -42,11 +41,4 @@ pub fn build(work: &Work) -> Result<()> {
         .arg(format!("-L{}", work.input("cpython")?.join("lib").display()))
         .arg("-lpython3.14")
         .run()
-}
-
-/// What PyO3's build scripts would otherwise ask an interpreter.
-#[must_use]
-pub fn pyo3_config() -> &'static str {
-    "implementation=CPython\nversion=3.14\nshared=true\nabi3=false\nlib_name=python3.14\npointer_width=32\n\
-     suppress_build_script_link_lines=true\n"
 }

@@ -89,9 +89,8 @@ fn make(
     install: &BTreeMap<String, String>,
     root: &Path,
 ) -> Result<()> {
-    let assignments = ["cc", "ar", "ranlib"].map(|tool| {
-        format!("{}={}", tool.to_uppercase(), cross.tool(tool).display())
-    });
+    let assignments =
+        ["cc", "ar", "ranlib"].map(|tool| format!("{}={}", tool.to_uppercase(), cross.tool(tool).display()));
     let mut run = work.cmd("make").cwd(root).arg(format!("-j{}", work.jobs)).envs(&recipe.build.env);
     if matches!(recipe.build.backend, Backend::Make { .. }) {
         run = run.args(&assignments).args(&recipe.build.options);

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use super::cpython::compile;
 use super::cross::{CFLAGS, Cross, EXCEPTIONS, SETJMP, TARGET, words};
-use super::guest::pyo3_config;
 use super::library::shown;
 use super::rust::{clock_object, staticlib};
 use super::tools::install_wheel;
@@ -34,7 +33,8 @@ pub const EXTENSION_SUFFIX: &str = ".cpython-314-wasm32-wasi.so";
 /// When a wheel is refused.
 pub fn wheel(work: &Work) -> Result<()> {
     let site = work.out.join("site-packages");
-    let wheels: Vec<_> = work.inputs_of("source/").map(|(file, path)| (file.to_owned(), path.to_owned())).collect();
+    let wheels: Vec<_> =
+        work.inputs_of("source/").map(|(file, path)| (file.to_owned(), path.to_owned())).collect();
     for (file, path) in wheels {
         let unpacked = work.dir.join("wheel").join(&file);
         archive::unpack(&path, &file, &unpacked, &Unpack::default())?;
@@ -94,7 +94,7 @@ fn metadata(work: &Work, recipe: &Recipe, source: &Path, site: &Path) -> Result<
 
 fn cargo_pyo3(work: &Work, recipe: &Recipe, cargo: &Cargo, source: &Path, site: &Path) -> Result<()> {
     let config = work.dir.join("pyo3.txt");
-    write(&config, pyo3_config())?;
+    write(&config, PYO3_CONFIG)?;
     let manifest = source.join(&cargo.manifest);
     let mut arguments = vec!["--manifest-path".to_owned(), manifest.display().to_string()];
     if !cargo.features.is_empty() {
@@ -123,11 +123,14 @@ fn cargo_pyo3(work: &Work, recipe: &Recipe, cargo: &Cargo, source: &Path, site: 
         .arg(&archive)
         .arg("-Wl,--no-whole-archive")
         .arg(&clock)
-        .arg(format!("-Wl,--export=PyInit_{name}"))
         .arg("-o")
         .arg(folder.join(format!("{name}{EXTENSION_SUFFIX}")))
         .run()
 }
+
+/// What PyO3's build scripts would otherwise ask an interpreter.
+const PYO3_CONFIG: &str = "implementation=CPython\nversion=3.14\nshared=true\nabi3=false\nlib_name=python3.14\n\
+    pointer_width=32\nsuppress_build_script_link_lines=true\n";
 
 /// Compiler wrappers that also know how an extension module is linked: against libpython and the C library by
 /// name, so that a function that does not exist is an error here and not in the component.
@@ -136,6 +139,14 @@ fn cargo_pyo3(work: &Work, recipe: &Recipe, cargo: &Cargo, source: &Path, site: 
 /// linked with them would find functions that do not exist.
 fn extension_wrappers(work: &Work, recipe: &Recipe) -> Result<Cross> {
     let mut flags = words(CFLAGS);
+    // An extension module exports its `PyInit_*` and nothing else.
+    flags.extend(words(&[
+        "-fvisibility=hidden",
+        "-DPy_ENABLE_SHARED=1",
+        "-D_WASI_EMULATED_SIGNAL",
+        "-D_WASI_EMULATED_GETPID",
+        "-D_WASI_EMULATED_PROCESS_CLOCKS",
+    ]));
     if recipe.build.setjmp {
         flags.extend(words(SETJMP));
     }
@@ -149,6 +160,9 @@ fn extension_wrappers(work: &Work, recipe: &Recipe) -> Result<Cross> {
         "-lpython3.14".to_owned(),
         "-lvfs".to_owned(),
         "-ldl".to_owned(),
+        "-lwasi-emulated-signal".to_owned(),
+        "-lwasi-emulated-getpid".to_owned(),
+        "-lwasi-emulated-process-clocks".to_owned(),
     ];
     if recipe.build.exceptions {
         libraries.extend(words(&["-lc++", "-lc++abi", "-ltags"]));
@@ -185,6 +199,8 @@ for word do
 done
 case $out in
 *.cpython-314-wasm32-wasi.so)
+  module=${out##*/}
+  module=${module%%.*}
   count=$#
   while [ "$count" -gt 0 ]; do
     word=$1
@@ -198,7 +214,7 @@ case $out in
     esac
   done
   exec '@PLAIN@' @CXXFLAGS@ -shared -nostartfiles -Wl,--gc-sections -Wl,--strip-debug @TAGS@ "$@" \
-    -Wl,-Bdynamic @LIBRARIES@
+    "-Wl,--export=PyInit_$module" -Wl,-Bdynamic @LIBRARIES@
   ;;
 esac
 exec '@PLAIN@' @CXXFLAGS@ "$@"

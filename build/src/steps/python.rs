@@ -38,7 +38,9 @@ pub fn build(work: &Work, recipe: &Recipe) -> Result<()> {
     work.cmd(work.out.join("bin/python3.14"))
         .args(["-c", "import zlib, hashlib, json, subprocess, concurrent.futures, unicodedata"])
         .run()
-        .map_err(|error| error.hint("the build machine lacks a library: `just setup` installs what is needed"))
+        .map_err(|error| {
+            error.hint("the build machine lacks a library: `just setup` installs what is needed")
+        })
 }
 
 fn remove(path: &Path) -> Result<()> {

@@ -55,8 +55,10 @@ fn library(rust: &Path) -> Result<PathBuf> {
 /// When the step has no Rust among its inputs.
 pub fn cargo(work: &Work) -> Result<Cmd> {
     let home = std::env::var_os("HOME").unwrap_or_default();
-    let cargo_home = std::env::var_os("CARGO_HOME").map_or_else(|| Path::new(&home).join(".cargo"), PathBuf::from);
-    let rustup = std::env::var_os("RUSTUP_HOME").map_or_else(|| Path::new(&home).join(".rustup"), PathBuf::from);
+    let cargo_home =
+        std::env::var_os("CARGO_HOME").map_or_else(|| Path::new(&home).join(".cargo"), PathBuf::from);
+    let rustup =
+        std::env::var_os("RUSTUP_HOME").map_or_else(|| Path::new(&home).join(".rustup"), PathBuf::from);
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", cargo_home.join("bin").display());
     let mut cmd = work
         .cmd("/usr/bin/env")
@@ -69,7 +71,9 @@ pub fn cargo(work: &Work) -> Result<Cmd> {
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_INCREMENTAL", "0");
     // How this machine reaches its registries is no input of the result: the lock file has the hashes.
-    for name in ["SSL_CERT_FILE", "CARGO_HTTP_CAINFO", "https_proxy", "http_proxy", "HTTPS_PROXY", "HTTP_PROXY"] {
+    for name in
+        ["SSL_CERT_FILE", "CARGO_HTTP_CAINFO", "https_proxy", "http_proxy", "HTTPS_PROXY", "HTTP_PROXY"]
+    {
         if let Some(value) = std::env::var_os(name) {
             cmd = cmd.env(name, value);
         }
@@ -119,7 +123,12 @@ fn unpack_manifest(work: &Work, params: &Value, source: &Path) -> Result<PathBuf
 ///
 /// # Errors
 /// When cargo fails.
-pub fn staticlib(work: &Work, source: &Path, arguments: &[String], env: &[(String, String)]) -> Result<PathBuf> {
+pub fn staticlib(
+    work: &Work,
+    source: &Path,
+    arguments: &[String],
+    env: &[(String, String)],
+) -> Result<PathBuf> {
     let vendor = work.input("crates")?.join("vendor");
     let config = format!(
         "[source.crates-io]\nreplace-with = \"vendored\"\n[source.vendored]\ndirectory = \"{}\"\n[net]\noffline = true\n",

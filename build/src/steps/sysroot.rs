@@ -61,7 +61,8 @@ pub fn libc(work: &Work, sources: &[Source], params: &Value) -> Result<()> {
         work.patch(patch, &source)?;
     }
     let cross = Cross::new(work, &work.out, &[])?;
-    let builtins = work.input("toolchain")?.join(RESOURCES).join("lib/wasm32-unknown-wasip1/libclang_rt.builtins.a");
+    let builtins =
+        work.input("toolchain")?.join(RESOURCES).join("lib/wasm32-unknown-wasip1/libclang_rt.builtins.a");
     let build = work.dir.join("build");
     with_tools(work, "cmake")?
         .args(cmake_cross(&cross))
@@ -115,14 +116,37 @@ pub fn libcxx(work: &Work, sources: &[Source]) -> Result<()> {
     let build = work.dir.join("build");
     let headers = format!("{}/include/{TARGET}/c++/v1", work.out.display());
     let lib = work.out.join("lib").join(TARGET);
-    let on = ["LIBCXX_ENABLE_THREADS", "LIBCXX_HAS_PTHREAD_API", "LIBCXX_ENABLE_STATIC", "LIBCXX_ENABLE_EXCEPTIONS",
-        "LIBCXX_ENABLE_FILESYSTEM", "LIBCXX_USE_COMPILER_RT", "LIBCXXABI_ENABLE_EXCEPTIONS", "LIBCXXABI_ENABLE_THREADS",
-        "LIBCXXABI_HAS_PTHREAD_API", "LIBCXXABI_ENABLE_STATIC", "LIBCXXABI_SILENT_TERMINATE", "LIBCXXABI_USE_COMPILER_RT",
-        "CMAKE_POSITION_INDEPENDENT_CODE", "UNIX"];
-    let off = ["LLVM_INCLUDE_TESTS", "LLVM_INCLUDE_DOCS", "LLVM_ENABLE_PER_TARGET_RUNTIME_DIR", "LIBCXX_ENABLE_SHARED",
-        "LIBCXX_ENABLE_ABI_LINKER_SCRIPT", "LIBCXX_HAS_MUSL_LIBC", "LIBCXX_INCLUDE_TESTS", "LIBCXX_INCLUDE_BENCHMARKS",
-        "LIBCXX_INSTALL_MODULES", "LIBCXX_HAS_ATOMIC_LIB", "LIBCXXABI_ENABLE_SHARED", "LIBCXXABI_USE_LLVM_UNWINDER",
-        "LIBCXXABI_INCLUDE_TESTS"];
+    let on = [
+        "LIBCXX_ENABLE_THREADS",
+        "LIBCXX_HAS_PTHREAD_API",
+        "LIBCXX_ENABLE_STATIC",
+        "LIBCXX_ENABLE_EXCEPTIONS",
+        "LIBCXX_ENABLE_FILESYSTEM",
+        "LIBCXX_USE_COMPILER_RT",
+        "LIBCXXABI_ENABLE_EXCEPTIONS",
+        "LIBCXXABI_ENABLE_THREADS",
+        "LIBCXXABI_HAS_PTHREAD_API",
+        "LIBCXXABI_ENABLE_STATIC",
+        "LIBCXXABI_SILENT_TERMINATE",
+        "LIBCXXABI_USE_COMPILER_RT",
+        "CMAKE_POSITION_INDEPENDENT_CODE",
+        "UNIX",
+    ];
+    let off = [
+        "LLVM_INCLUDE_TESTS",
+        "LLVM_INCLUDE_DOCS",
+        "LLVM_ENABLE_PER_TARGET_RUNTIME_DIR",
+        "LIBCXX_ENABLE_SHARED",
+        "LIBCXX_ENABLE_ABI_LINKER_SCRIPT",
+        "LIBCXX_HAS_MUSL_LIBC",
+        "LIBCXX_INCLUDE_TESTS",
+        "LIBCXX_INCLUDE_BENCHMARKS",
+        "LIBCXX_INSTALL_MODULES",
+        "LIBCXX_HAS_ATOMIC_LIB",
+        "LIBCXXABI_ENABLE_SHARED",
+        "LIBCXXABI_USE_LLVM_UNWINDER",
+        "LIBCXXABI_INCLUDE_TESTS",
+    ];
     with_tools(work, "cmake")?
         .args(cmake_cross(&cross))
         .arg("-S")
@@ -131,7 +155,11 @@ pub fn libcxx(work: &Work, sources: &[Source]) -> Result<()> {
         .arg(&build)
         .args(on.map(|name| format!("-D{name}=ON")))
         .args(off.map(|name| format!("-D{name}=OFF")))
-        .args(["-DLLVM_ENABLE_RUNTIMES=libcxx;libcxxabi", "-DLIBCXX_ABI_VERSION=2", "-DLIBCXX_CXX_ABI=libcxxabi"])
+        .args([
+            "-DLLVM_ENABLE_RUNTIMES=libcxx;libcxxabi",
+            "-DLIBCXX_ABI_VERSION=2",
+            "-DLIBCXX_CXX_ABI=libcxxabi",
+        ])
         .arg(format!("-DCMAKE_INSTALL_PREFIX={}", work.out.display()))
         .arg(format!("-DCMAKE_C_COMPILER_TARGET={TARGET}"))
         .arg(format!("-DCMAKE_CXX_COMPILER_TARGET={TARGET}"))
@@ -141,7 +169,12 @@ pub fn libcxx(work: &Work, sources: &[Source]) -> Result<()> {
         .arg(format!("-DLIBCXX_INSTALL_LIBRARY_DIR={}", lib.display()))
         .arg(format!("-DLIBCXXABI_INSTALL_LIBRARY_DIR={}", lib.display()))
         .run()?;
-    with_tools(work, "ninja")?.arg("-C").arg(&build).arg(format!("-j{}", work.jobs)).args(["cxx", "cxxabi"]).run()?;
+    with_tools(work, "ninja")?
+        .arg("-C")
+        .arg(&build)
+        .arg(format!("-j{}", work.jobs))
+        .args(["cxx", "cxxabi"])
+        .run()?;
     with_tools(work, "ninja")?.arg("-C").arg(&build).args(["install-cxx", "install-cxxabi"]).run()?;
 
     // The unwinder is one file, and belongs into libc++abi: clang hides the personality function on this
@@ -157,9 +190,18 @@ pub fn libcxx(work: &Work, sources: &[Source]) -> Result<()> {
         .arg(&unwind)
         .run()?;
     let whole = |archive: &str| {
-        ["-Wl,--whole-archive".to_owned(), lib.join(archive).display().to_string(), "-Wl,--no-whole-archive".to_owned()]
+        [
+            "-Wl,--whole-archive".to_owned(),
+            lib.join(archive).display().to_string(),
+            "-Wl,--no-whole-archive".to_owned(),
+        ]
     };
-    cross.shared(work, &lib.join("libc++abi.so")).arg(&unwind).args(whole("libc++abi.a")).arg("-ltags").run()?;
+    cross
+        .shared(work, &lib.join("libc++abi.so"))
+        .arg(&unwind)
+        .args(whole("libc++abi.a"))
+        .arg("-ltags")
+        .run()?;
     cross
         .shared(work, &lib.join("libc++.so"))
         .args(whole("libc++.a"))
@@ -185,10 +227,19 @@ pub fn vfs(work: &Work) -> Result<()> {
     let cross = Cross::new(work, work.input("libc")?, &words(CFLAGS))?;
     let mut objects: Vec<PathBuf> = Vec::new();
     for file in files_below(&source)? {
-        if file.extension().is_some_and(|extension| extension == "c") && file.parent() == Some(Path::new("")) {
+        if file.extension().is_some_and(|extension| extension == "c") && file.parent() == Some(Path::new(""))
+        {
             let object = work.dir.join(&file).with_extension("o");
             work.cmd(cross.tool("cc"))
-                .args(["-std=c11", "-D_GNU_SOURCE", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror", "-c"])
+                .args([
+                    "-std=c11",
+                    "-D_GNU_SOURCE",
+                    "-fvisibility=hidden",
+                    "-Wall",
+                    "-Wextra",
+                    "-Werror",
+                    "-c",
+                ])
                 .arg(format!("-ffile-prefix-map={}=/vfs", source.display()))
                 .arg(format!("-I{}", source.join("include").display()))
                 .arg(format!("-I{}", source.display()))

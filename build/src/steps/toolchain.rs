@@ -20,6 +20,9 @@ pub const RESOURCES: &str = "lib/clang/22";
 /// # Errors
 /// When an archive does not hold what it should.
 pub fn assemble(work: &Work, sources: &[Source]) -> Result<()> {
+    if let Ok(sdk) = work.input("sdk") {
+        return copy_tree(sdk, &work.out, &|path| !path.starts_with("share/wasi-sysroot"));
+    }
     let unpacked = work.dir.join("unpacked");
     for source in sources {
         let options = Unpack { strip: source.strip, only: source.only.clone(), ..Unpack::default() };
@@ -30,7 +33,8 @@ pub fn assemble(work: &Work, sources: &[Source]) -> Result<()> {
     copy(&zig.join("zig"), &work.out.join("bin/zig"))?;
     make_executable(&work.out.join("bin/zig"))?;
     copy_tree(&zig.join("lib/include"), &work.out.join(RESOURCES).join("include"), &|_| true)?;
-    let builtins = unpacked.join("builtins/usr/lib/llvm-22/lib/clang/22/lib/wasi/libclang_rt.builtins-wasm32.a");
+    let builtins =
+        unpacked.join("builtins/usr/lib/llvm-22/lib/clang/22/lib/wasi/libclang_rt.builtins-wasm32.a");
     copy(&builtins, &work.out.join(RESOURCES).join("lib/wasm32-unknown-wasip1/libclang_rt.builtins.a"))?;
     for (name, words) in [
         ("clang", "clang"),
@@ -45,7 +49,7 @@ pub fn assemble(work: &Work, sources: &[Source]) -> Result<()> {
     Ok(())
 }
 
-/// Takes an installed wasi-sdk in place of the pinned one: links to its programs and resources.
+/// Whether a folder is an installed wasi-sdk, which takes the place of the pinned one without its sysroot.
 ///
 /// # Errors
 /// When the folder has no `bin/clang`.

@@ -37,7 +37,8 @@ pub fn install_wheel(unpacked: &Path, lib: &Path, bin: &Path) -> Result<()> {
     let mut names: Vec<String> =
         entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect::<Result<_>>()?;
     names.sort();
-    let is_data = |path: &Path| path.iter().next().is_some_and(|top| top.to_string_lossy().ends_with(".data"));
+    let is_data =
+        |path: &Path| path.iter().next().is_some_and(|top| top.to_string_lossy().ends_with(".data"));
     copy_tree(unpacked, lib, &|path| !is_data(path))?;
     for name in &names {
         let top = unpacked.join(name);
@@ -54,7 +55,9 @@ pub fn install_wheel(unpacked: &Path, lib: &Path, bin: &Path) -> Result<()> {
                 let head = function.split('.').next().unwrap_or_default();
                 write_executable(
                     &bin.join(script),
-                    format!("#!/usr/bin/env python3\nimport sys\nfrom {module} import {head}\nsys.exit({function}())\n"),
+                    format!(
+                        "#!/usr/bin/env python3\nimport sys\nfrom {module} import {head}\nsys.exit({function}())\n"
+                    ),
                 )?;
             }
         }

@@ -1,0 +1,351 @@
+//! The command line: what every verb prints, to the letter, and its status, where nothing need be built.
+//!
+//! Each test has a directory of its own with a copy of the checkout, which is shown as `<dir>`.
+//! `ERYX_BLESS=1 cargo test --test cli` rewrites the expectations in `tests/cli/`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+struct Place {
+    dir: TempDir,
+}
+
+struct Answer {
+    stdout: String,
+    stderr: String,
+    status: i32,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    /// With a copy of everything that a plan is made from, and no lock file.
+    fn with_checkout() -> Self {
+        let place = Self::new();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for part in ["recipes", "sysroot", "runtime"] {
+            copy(&source.join(part), &place.path(&format!("checkout/{part}")));
+        }
+        place
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.dir.path().join(below)
+    }
+
+    fn write(&self, file: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.path(file), content).unwrap();
+    }
+
+    /// Runs the binary in the directory with a cache of its own and an environment that has nothing else.
+    fn run(&self, arguments: &[&str]) -> Answer {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
+        command.args(arguments).current_dir(self.dir.path()).stdin(Stdio::null());
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("ERYX_CACHE", self.path("cache"));
+        if self.path("checkout").is_dir() {
+            command.env("ERYX_CHECKOUT", self.path("checkout"));
+        }
+        let output = command.output().unwrap();
+        let text = |bytes: Vec<u8>| {
+            String::from_utf8(bytes).unwrap().replace(&self.dir.path().display().to_string(), "<dir>")
+        };
+        Answer {
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+            status: output.status.code().unwrap(),
+        }
+    }
+
+    #[track_caller]
+    fn expect(&self, arguments: &[&str], status: i32, stdout: &str, stderr: &str) {
+        let answer = self.run(arguments);
+        assert_eq!(answer.stderr, stderr, "standard error of {arguments:?}");
+        assert_eq!(answer.stdout, stdout, "standard output of {arguments:?}");
+        assert_eq!(answer.status, status, "status of {arguments:?}");
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if !entry.file_type().unwrap().is_dir() {
+            fs::copy(source, target).unwrap();
+        } else if entry.file_name() != "target" {
+            copy(&source, &target);
+        }
+    }
+}
+
+fn assert_golden(name: &str, found: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli").join(name);
+    if std::env::var_os("ERYX_BLESS").is_some_and(|value| value == "1") {
+        fs::write(path, found).unwrap();
+    } else {
+        let expected = fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(found, expected, "{}: run with ERYX_BLESS=1 to accept", path.display());
+    }
+}
+
+const NO_CHECKOUT: &str = "\
+error: expected `recipes` and `sysroot` in `<dir>` or above it
+hint: run inside a checkout of eryx-wasm-runtime, or set `ERYX_CHECKOUT` to one
+";
+const GRANT_HINT: &str =
+    "hint: a grant is written `HOST::GUEST` or `HOST::GUEST:ro`, such as `./data::/data:ro`\n";
+
+#[test]
+fn the_version_is_the_package_s() {
+    let version = format!("eryx-build {}\n", env!("CARGO_PKG_VERSION"));
+    Place::new().expect(&["--version"], 0, &version, "");
+}
+
+#[test]
+fn help_is_golden() {
+    let place = Place::new();
+    let mut text = String::new();
+    for verb in [None, Some("bundle"), Some("run"), Some("check"), Some("shell")] {
+        let arguments: Vec<&str> = verb.into_iter().chain(["--help"]).collect();
+        let answer = place.run(&arguments);
+        assert_eq!((answer.status, answer.stderr.as_str()), (0, ""), "{arguments:?}");
+        text.push_str(&format!("$ eryx-build {}\n{}\n", arguments.join(" "), answer.stdout));
+    }
+    assert_golden("help.txt", &text);
+}
+
+#[test]
+fn an_unknown_verb_is_refused() {
+    let expected = "\
+error: unrecognized subcommand 'frob'
+
+Usage: eryx-build <COMMAND>
+
+For more information, try '--help'.
+";
+    Place::new().expect(&["frob"], 2, "", expected);
+}
+
+#[test]
+fn code_comes_from_one_place() {
+    let expected = "\
+error: the argument '-c <CODE>' cannot be used with '[FILE]'
+
+Usage: eryx-build run -c <CODE> <COMPONENT> [FILE]
+
+For more information, try '--help'.
+";
+    Place::new().expect(&["run", "x.wasm", "-c", "1", "y.py"], 2, "", expected);
+}
+
+#[test]
+fn recipes_are_golden() {
+    let answer = Place::with_checkout().run(&["recipes"]);
+    assert_eq!((answer.status, answer.stderr.as_str()), (0, ""));
+    assert_golden("recipes.txt", &answer.stdout);
+}
+
+#[test]
+fn a_checkout_is_needed_to_build() {
+    let place = Place::new();
+    for verb in
+        [&["bundle"][..], &["plan", "numpy"], &["fetch"], &["recipes"], &["clean"], &["shell", "libc"]]
+    {
+        place.expect(verb, 1, "", NO_CHECKOUT);
+    }
+    assert!(!place.path("cache").exists(), "nothing was made");
+}
+
+#[test]
+fn a_checkout_is_found_from_below() {
+    let place = Place::new();
+    for folder in ["recipes", "sysroot", "a/b"] {
+        fs::create_dir_all(place.path(folder)).unwrap();
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
+    let output = command
+        .arg("recipes")
+        .current_dir(place.path("a/b"))
+        .env_remove("ERYX_CHECKOUT")
+        .env("ERYX_CACHE", place.path("cache"))
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(!stderr.contains("expected `recipes` and `sysroot`"), "{stderr}");
+}
+
+#[test]
+fn a_cache_is_needed() {
+    let place = Place::with_checkout();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
+    let output = command
+        .args(["plan", "--offline"])
+        .current_dir(place.dir.path())
+        .env_clear()
+        .env("ERYX_CHECKOUT", place.path("checkout"))
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(stderr, "error: no cache directory\nhint: set `ERYX_CACHE` to a directory\n");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_package_that_nobody_knows_is_refused_offline() {
+    let expected = "\
+error: cannot choose a version of `numpi` (wanted by the command line): cannot look up `numpi` on pip's index: offline
+hint: run the same command without `--offline` once; what it finds is kept in the lock file
+hint: recipes with a similar name: `numpy`
+";
+    let place = Place::with_checkout();
+    place.expect(&["plan", "numpi", "--offline"], 1, "", expected);
+    place.expect(&["bundle", "numpi", "--offline"], 1, "", expected);
+    assert!(!place.path("checkout/eryx.lock").exists(), "nothing was chosen");
+    assert!(!place.path("checkout/dist").exists(), "nothing was made");
+}
+
+#[test]
+fn names_that_are_no_requirements_are_told_together() {
+    let place = Place::with_checkout();
+    let answer = place.run(&["plan", "--offline", "num py", "pydantic", "=="]);
+    assert_eq!((answer.status, answer.stdout.as_str()), (1, ""));
+    assert_golden("requirements.txt", &answer.stderr);
+}
+
+#[test]
+fn offline_the_first_missing_input_is_named() {
+    let place = Place::with_checkout();
+    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../eryx.lock");
+    fs::copy(lock, place.path("checkout/eryx.lock")).unwrap();
+    let answer = place.run(&["bundle", "--offline", "--jobs", "1"]);
+    assert_eq!((answer.status, answer.stdout.as_str()), (1, ""));
+    // How long it took to find out is not what is tested.
+    let lines = answer.stderr.lines().map(|line| match line.strip_prefix("failed ") {
+        Some(_) => line.rsplit_once("  ").unwrap().0,
+        None => line,
+    });
+    assert_golden("offline.txt", &(lines.collect::<Vec<_>>().join("\n") + "\n"));
+    assert!(!place.path("checkout/dist").exists(), "nothing was made");
+}
+
+#[test]
+fn a_component_that_is_not_there_is_named() {
+    let place = Place::new();
+    let missing = "error: cannot read the component `none.wasm`: no such file or directory (os error 2)\n";
+    place.expect(&["run", "none.wasm", "-c", "pass"], 2, "", missing);
+    place.expect(&["check", "none.wasm"], 1, "", missing);
+}
+
+#[test]
+fn code_that_is_not_there_is_named() {
+    let place = Place::new();
+    let missing = "error: cannot read `none.py`: no such file or directory (os error 2)\n";
+    place.expect(&["run", "none.wasm", "none.py"], 2, "", missing);
+}
+
+#[test]
+fn what_is_no_component_is_refused() {
+    let place = Place::new();
+    place.write("text.wasm", "print(1)");
+    place.write("module.wasm", b"\0asm\x01\0\0\0");
+    let text = "error: `text.wasm` is not a component\n";
+    let module = "error: `module.wasm` is not a component\n  it is a core module\n";
+    place.expect(&["check", "text.wasm"], 1, "", text);
+    place.expect(&["check", "module.wasm"], 1, "", module);
+    place.expect(&["run", "text.wasm", "-c", "pass"], 2, "", text);
+    place.expect(&["run", "module.wasm", "-c", "pass"], 2, "", module);
+}
+
+#[test]
+fn a_component_of_another_world_is_refused() {
+    let place = Place::new();
+    place.write("other.wasm", wat::parse_str("(component)").unwrap());
+    let answer = place.run(&["run", "other.wasm", "-c", "pass"]);
+    assert_eq!((answer.status, answer.stdout.as_str()), (2, ""));
+    assert!(answer.stderr.starts_with("error: cannot start `other.wasm`: "), "{}", answer.stderr);
+    let answer = place.run(&["check", "other.wasm"]);
+    assert_eq!(answer.status, 1);
+    assert!(answer.stderr.contains(" in `other.wasm`\n"), "{}", answer.stderr);
+}
+
+#[test]
+fn options_of_run_are_read_before_anything_else() {
+    let place = Place::new();
+    let run = ["run", "none.wasm", "-c", "pass"];
+    let with = |more: [&'static str; 2]| run.into_iter().chain(more).collect::<Vec<_>>();
+    place.expect(
+        &with(["--dir", "bad"]),
+        1,
+        "",
+        &format!("error: expected `::` in the grant `bad`\n{GRANT_HINT}"),
+    );
+    let hint = "hint: write seconds such as `30` or `1.5`, or use a unit: `200ms`, `30s`, `2m`, `1h`";
+    let expected = format!("error: expected a duration but found `soon`\n{hint}\n");
+    place.expect(&with(["--timeout", "soon"]), 1, "", &expected);
+    let hint = "hint: write bytes such as `268435456`, or use a unit: `512K`, `256M`, `1.5G`";
+    let expected = format!("error: expected a size but found `much`\n{hint}\n");
+    place.expect(&with(["--max-memory", "much"]), 1, "", &expected);
+}
+
+#[test]
+fn an_empty_cache_can_be_cleaned() {
+    let place = Place::with_checkout();
+    place.expect(&["clean"], 0, "freed 0 B\n", "");
+    place.expect(&["clean"], 0, "freed 0 B\n", "");
+}
+
+#[test]
+fn clean_removes_what_is_in_the_cache_and_nothing_else() {
+    let place = Place::with_checkout();
+    for folder in ["work/libc-0", "log", "compiled", "mine"] {
+        fs::create_dir_all(place.path("cache").join(folder)).unwrap();
+    }
+    place.expect(&["clean"], 0, "freed 0 B\n", "");
+    for folder in ["work", "log", "compiled"] {
+        assert!(!place.path("cache").join(folder).exists(), "{folder}");
+    }
+    assert!(place.path("cache/mine").is_dir());
+}
+
+#[test]
+fn a_step_that_never_failed_has_no_directory() {
+    let expected = "\
+error: expected a kept work directory of step `library zlib` but found none
+hint: only a step that failed keeps its work directory; `plan` shows the names of steps
+";
+    Place::with_checkout().expect(&["shell", "library zlib"], 1, "", expected);
+}
+
+#[test]
+fn a_shell_stands_where_the_step_failed() {
+    let place = Place::with_checkout();
+    let folder = place.path("cache/work/library-zlib-0123456789ab");
+    fs::create_dir_all(&folder).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
+    command.args(["shell", "library zlib"]).env("ERYX_CACHE", place.path("cache"));
+    command.env("ERYX_CHECKOUT", place.path("checkout")).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"pwd; exit 7\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(stdout.trim_end(), folder.canonicalize().unwrap().display().to_string());
+    assert_eq!(output.status.code(), Some(7), "the shell's own status");
+}
+
+#[test]
+fn a_plan_says_what_is_missing() {
+    let place = Place::with_checkout();
+    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../eryx.lock");
+    fs::copy(lock, place.path("checkout/eryx.lock")).unwrap();
+    let answer = place.run(&["plan", "--offline"]);
+    assert_eq!((answer.status, answer.stderr.as_str()), (0, ""));
+    let first = answer.stdout.lines().next().unwrap_or_default();
+    assert_eq!(first.split_whitespace().collect::<Vec<_>>(), ["toolchain", "missing"]);
+    let last = answer.stdout.lines().last().unwrap_or_default();
+    assert!(last.starts_with("component python  after cpython, "), "{last}");
+}

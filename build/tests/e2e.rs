@@ -1,0 +1,90 @@
+//! The whole way, from recipes to Python code that runs in a component.
+//!
+//! The first test that needs it builds `numpy` and `pydantic` with the real cache. `ERYX_E2E_COMPONENT=<file>`
+//! takes a component that is there already; what needs a package that it has not is then left out, with
+//! `ERYX_E2E_BARE=1`.
+#![cfg(feature = "e2e")]
+
+#[path = "e2e/build.rs"]
+mod build;
+#[path = "e2e/guest.rs"]
+mod guest;
+#[path = "e2e/run.rs"]
+mod run;
+#[path = "e2e/state.rs"]
+mod state;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use eryx_build::embed::{Embedder, Image, Session, SessionOptions};
+use eryx_build::layout::Layout;
+
+/// The packages of the component.
+const PACKAGES: [&str; 2] = ["numpy", "pydantic"];
+
+fn checkout() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+/// Runs the binary in the checkout, with the environment of the test.
+fn eryx(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
+    command.args(arguments).current_dir(checkout()).stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Whether the component was given and has no packages.
+fn bare() -> bool {
+    std::env::var_os("ERYX_E2E_BARE").is_some_and(|value| value == "1")
+}
+
+/// The component, built once.
+fn component() -> &'static Path {
+    static COMPONENT: OnceLock<PathBuf> = OnceLock::new();
+    COMPONENT.get_or_init(|| {
+        if let Some(path) = std::env::var_os("ERYX_E2E_COMPONENT") {
+            return std::path::absolute(path).unwrap();
+        }
+        let output = eryx(&["bundle", PACKAGES[0], PACKAGES[1]]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        checkout().join("dist").join(format!("{}.wasm", PACKAGES.join("+")))
+    })
+}
+
+/// The component, loaded once.
+fn image() -> &'static Image {
+    static IMAGE: OnceLock<Image> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let embedder = Embedder::new(Some(&Layout::cache_folder().unwrap())).unwrap();
+        embedder.load(component()).unwrap()
+    })
+}
+
+fn session() -> Session {
+    image().session(SessionOptions::default()).unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+/// Runs code that must not raise, and gives what it printed.
+#[track_caller]
+fn ok(session: &mut Session, code: &str) -> String {
+    match session.execute(code) {
+        Ok(Ok(printed)) => printed,
+        Ok(Err(traceback)) => panic!("{code}\n{traceback}"),
+        Err(failure) => panic!("{code}\n{failure}"),
+    }
+}
+
+/// Runs code that must raise, and gives the traceback.
+#[track_caller]
+fn raises(session: &mut Session, code: &str) -> String {
+    match session.execute(code) {
+        Ok(Ok(printed)) => panic!("{code}\nraises nothing; printed {printed:?}"),
+        Ok(Err(traceback)) => traceback,
+        Err(failure) => panic!("{code}\n{failure}"),
+    }
+}

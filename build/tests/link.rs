@@ -1,0 +1,237 @@
+//! The link: what it refuses, to the letter, and the smallest component that it makes.
+//!
+//! The fixtures are shared libraries written as text, with the `dylink.0` section that a linker would write.
+
+use std::fmt::Write as _;
+
+use eryx_build::link::{Library, RUNTIME, Role, link};
+use eryx_build::wasm::{SymbolType, Symbols};
+use wasmparser::{Validator, WasmFeatures};
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Config, Engine, Store};
+use wit_parser::Resolve;
+
+const WIT: &str = "package test:link; world answers { export answer: func() -> u32; }";
+const WORLD: &str = "answers";
+const HINT: &str =
+    "hint: a missing function usually means a missing `requires.host` library or a feature to switch off";
+
+fn library(name: &str, role: Role, text: &str) -> Library {
+    Library { name: name.to_owned(), module: wat::parse_str(text).unwrap(), role }
+}
+
+/// A shared library with the given `dylink.0` subsections and fields.
+fn shared(name: &str, dylink: &str, fields: &str) -> Library {
+    library(name, Role::Shared, &format!("(module (@dylink.0 (mem-info) {dylink}) {fields})"))
+}
+
+fn extension(name: &str, fields: &str) -> Library {
+    library(name, Role::Extension, &format!("(module (@dylink.0 (mem-info)) {fields})"))
+}
+
+/// A C library as far as the linker and its libdl want one: an allocator that gives out nothing twice, and
+/// what `dlopen`, which nobody calls here, compares names with.
+fn libc() -> Library {
+    shared(
+        "libc.so",
+        "",
+        r#"(import "env" "memory" (memory 1))
+           (import "GOT.mem" "__heap_base" (global $base (mut i32)))
+           (global $used (mut i32) (i32.const 0))
+           (func $take (param $size i32) (result i32)
+             (local $old i32)
+             (local.set $old (i32.add (global.get $base) (global.get $used)))
+             (global.set $used (i32.add (global.get $used) (local.get $size)))
+             (local.get $old))
+           (func (export "malloc") (param i32) (result i32) (call $take (local.get 0)))
+           (func (export "memcmp") (param i32 i32 i32) (result i32) unreachable)
+           (func (export "strlen") (param i32) (result i32) unreachable)
+           (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (call $take (local.get 3)))"#,
+    )
+}
+
+/// A runtime whose every function is there: it answers 42 to the one call of the world, and traps on
+/// everything that this world does not need.
+fn runtime() -> Library {
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("world.wit", WIT).unwrap();
+    let world = resolve.select_world(&[package], Some(WORLD)).unwrap();
+    let mut options =
+        wit_dylib::DylibOpts { interpreter: Some(RUNTIME.to_owned()), ..wit_dylib::DylibOpts::default() };
+    let bindings = wit_dylib::create(&resolve, world, Some(&mut options)).unwrap();
+    let mut fields = String::new();
+    for import in Symbols::read(&bindings).unwrap().imports {
+        let SymbolType::Function(signature) = &import.ty else { continue };
+        let body = match import.name.as_str() {
+            "cabi_realloc" => continue,
+            "wit_dylib_initialize" | "wit_dylib_export_call" | "wit_dylib_export_finish" => "",
+            "wit_dylib_export_start" => "i32.const 0",
+            "wit_dylib_pop_u32" => "i32.const 42",
+            _ => "unreachable",
+        };
+        let signature = signature.to_string();
+        let signature = signature.trim_start_matches("(func").trim_end_matches(')');
+        // The last parenthesis closed `(param …)` or `(result …)` too.
+        let close = if signature.trim().is_empty() { "" } else { ")" };
+        writeln!(fields, "(func (export \"{}\"){signature}{close} {body})", import.name).unwrap();
+    }
+    shared(RUNTIME, "", &fields)
+}
+
+fn refused(libraries: &[Library]) -> String {
+    link(libraries, WIT, WORLD).unwrap_err().to_string()
+}
+
+/// The problems of the given libraries beside a sound C library and runtime.
+fn problems(more: Vec<Library>) -> String {
+    let mut libraries = vec![libc(), runtime()];
+    libraries.extend(more);
+    refused(&libraries)
+}
+
+#[test]
+fn the_smallest_component_runs() {
+    let module = "(import \"env\" \"malloc\" (func (param i32) (result i32)))
+                  (func (export \"PyInit_spam\") (result i32) i32.const 0)";
+    let libraries = [libc(), runtime(), extension("/lib/spam.so", module)];
+    let component = link(&libraries, WIT, WORLD).unwrap();
+    assert_eq!(component, link(&libraries, WIT, WORLD).unwrap(), "the same bytes for the same libraries");
+
+    let features = WasmFeatures::default() | WasmFeatures::COMPONENT_MODEL;
+    Validator::new_with_features(features).validate_all(&component).unwrap();
+
+    let mut config = Config::new();
+    config.wasm_component_model(true);
+    let engine = Engine::new(&config).unwrap();
+    let component = Component::from_binary(&engine, &component).unwrap();
+    let mut store = Store::new(&engine, ());
+    let instance = Linker::new(&engine).instantiate(&mut store, &component).unwrap();
+    let answer = instance.get_typed_func::<(), (u32,)>(&mut store, "answer").unwrap();
+    assert_eq!(answer.call(&mut store, ()).unwrap(), (42,));
+}
+
+#[test]
+fn a_module_that_is_no_shared_library_is_refused() {
+    let plain = library("libplain.so", Role::Shared, "(module (func (export \"f\")))");
+    let found = problems(vec![plain]);
+    let expected =
+        "cannot link: 1 symbol problem\n  `libplain.so` is no shared library: it has no `dylink.0` section";
+    assert_eq!(found, format!("{expected}\n{HINT}"));
+}
+
+#[test]
+fn bytes_that_are_no_module_are_refused() {
+    let garbage = Library { name: "libbad.so".to_owned(), module: b"\x7fELF".to_vec(), role: Role::Shared };
+    let found = problems(vec![garbage]);
+    assert!(found.starts_with("`libbad.so`: malformed WebAssembly module: "), "{found}");
+}
+
+#[test]
+fn an_unresolved_symbol_is_named_with_its_type_and_who_needs_it() {
+    let needy = shared("libneedy.so", "", r#"(import "env" "sin" (func (param f64) (result f64)))"#);
+    let found = problems(vec![needy]);
+    let expected = "cannot link: 1 symbol problem\n  `libneedy.so` needs `sin` (function (func (param f64) (result f64)))";
+    assert_eq!(found, format!("{expected}\n{HINT}"));
+}
+
+#[test]
+fn an_unresolved_address_of_data_is_refused() {
+    let needy = shared("libneedy.so", "", r#"(import "GOT.mem" "environ" (global (mut i32)))"#);
+    let found = problems(vec![needy]);
+    assert_eq!(
+        found,
+        format!("cannot link: 1 symbol problem\n  `libneedy.so` needs `environ` (data)\n{HINT}")
+    );
+}
+
+#[test]
+fn a_weak_symbol_may_be_missing() {
+    let needy = shared(
+        "libneedy.so",
+        "(import-info \"env\" \"maybe\" binding-weak)",
+        r#"(import "env" "maybe" (func))"#,
+    );
+    link(&[libc(), runtime(), needy], WIT, WORLD).unwrap();
+}
+
+#[test]
+fn a_symbol_of_two_libraries_is_refused() {
+    let one = shared("libone.so", "", r#"(func (export "crc32") (param i32) (result i32) unreachable)"#);
+    let other = shared("libother.so", "", r#"(func (export "crc32") (result i32) unreachable)"#);
+    let expected = "cannot link: 1 symbol problem\n  `crc32` is exported by `libone.so` \
+                    (function (func (param i32) (result i32))) and `libother.so` (function (func (result i32)))";
+    assert_eq!(problems(vec![one, other]), format!("{expected}\n{HINT}"));
+}
+
+#[test]
+fn a_function_called_with_another_type_is_refused() {
+    let one = shared("libone.so", "", r#"(func (export "crc32") (param i32) (result i32) unreachable)"#);
+    let other = shared("libother.so", "", r#"(import "env" "crc32" (func (param i64) (result i32)))"#);
+    let expected = "cannot link: 1 symbol problem\n  `libother.so` needs `crc32` as \
+                    function (func (param i64) (result i32)) but `libone.so` exports it as \
+                    function (func (param i32) (result i32))";
+    assert_eq!(problems(vec![one, other]), format!("{expected}\n{HINT}"));
+}
+
+#[test]
+fn a_function_used_as_data_is_refused() {
+    let one = shared("libone.so", "", r#"(func (export "table"))"#);
+    let other = shared("libother.so", "", r#"(import "GOT.mem" "table" (global (mut i32)))"#);
+    let expected = "cannot link: 1 symbol problem\n  `libother.so` needs `table` as data but \
+                    `libone.so` exports it as function (func)";
+    assert_eq!(problems(vec![one, other]), format!("{expected}\n{HINT}"));
+}
+
+#[test]
+fn an_extension_exports_its_init_function_only() {
+    let module = r#"(func (export "PyInit_spam") (result i32) i32.const 0) (func (export "helper"))
+                    (func (export "__wasm_call_ctors"))"#;
+    let found = problems(vec![extension("/lib/spam.so", module)]);
+    let expected = "cannot link: 1 symbol problem\n  extension module `/lib/spam.so` exports `helper`; \
+                    expected `PyInit_*` and nothing else";
+    assert_eq!(found, format!("{expected}\n{HINT}"));
+}
+
+#[test]
+fn a_library_that_is_needed_and_not_there_is_named() {
+    let needy = shared("libneedy.so", "(needed \"libc.so\" \"libblas.so\")", "");
+    let expected = "cannot link: 1 symbol problem\n  `libneedy.so` needs library `libblas.so`, which is \
+                    not part of the link";
+    assert_eq!(problems(vec![needy]), format!("{expected}\n{HINT}"));
+}
+
+#[test]
+fn all_problems_are_told_together() {
+    let one = shared("libone.so", "", r#"(import "env" "gone" (func)) (func (export "f"))"#);
+    let other = shared("libother.so", "(needed \"libnone.so\")", r#"(func (export "f"))"#);
+    let module =
+        extension("/lib/spam.so", r#"(func (export "PyInit_spam") unreachable) (func (export "g"))"#);
+    let plain = library("libplain.so", Role::Shared, "(module)");
+    let expected = "\
+cannot link: 5 symbol problems
+  `f` is exported by `libone.so` (function (func)) and `libother.so` (function (func))
+  `libone.so` needs `gone` (function (func))
+  `libother.so` needs library `libnone.so`, which is not part of the link
+  `libplain.so` is no shared library: it has no `dylink.0` section
+  extension module `/lib/spam.so` exports `g`; expected `PyInit_*` and nothing else
+";
+    assert_eq!(problems(vec![one, other, module, plain]), format!("{expected}{HINT}"));
+}
+
+#[test]
+fn a_link_without_a_runtime_names_every_function_that_the_bindings_want() {
+    let found = refused(&[libc()]);
+    assert!(
+        found.contains("\n  `bindings.so` needs library `liberyx_runtime.so`, which is not part of the link")
+    );
+    assert!(
+        found.contains("\n  `bindings.so` needs `wit_dylib_export_call` (function (func (param i32 i32)))")
+    );
+}
+
+#[test]
+fn a_world_that_is_not_there_is_refused() {
+    let error = link(&[libc(), runtime()], WIT, "questions").unwrap_err();
+    assert!(error.message().starts_with("cannot link: "), "{error}");
+    assert!(error.to_string().contains("questions"), "{error}");
+}

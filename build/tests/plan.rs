@@ -1,0 +1,358 @@
+//! Plans of the checkout's own recipes, and what the cache is said to know of them.
+//!
+//! `ERYX_BLESS=1 cargo test --test plan` rewrites the expectations in `tests/plan/`; look at the difference
+//! before you commit it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use eryx_build::action::Action;
+use eryx_build::digest::Digest;
+use eryx_build::error::{Error, Result};
+use eryx_build::execute::{Executor, Status, show};
+use eryx_build::fetch::{FetchOptions, Fetcher};
+use eryx_build::index::{Index, Project, ProjectFile};
+use eryx_build::layout::Layout;
+use eryx_build::lock::{Lock, LockedWheel};
+use eryx_build::name::PackageName;
+use eryx_build::plan::{Input, Kind, Materials, Plan, plan};
+use eryx_build::recipe::{Catalog, parse_sources};
+use eryx_build::report::Report;
+use eryx_build::resolve::{Chosen, Closure, parse_requests, resolve};
+use eryx_build::steps;
+use eryx_build::store::{Output, Record, Store};
+
+fn checkout() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn assert_golden(name: &str, found: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan").join(name);
+    if std::env::var_os("ERYX_BLESS").is_some_and(|value| value == "1") {
+        fs::write(path, found).unwrap();
+    } else {
+        let expected = fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(found, expected, "{}: run with ERYX_BLESS=1 to accept", path.display());
+    }
+}
+
+/// Everything here has a recipe, so the index is never asked.
+struct NoIndex;
+
+impl Index for NoIndex {
+    fn project(&self, name: &PackageName) -> Result<Option<Arc<Project>>> {
+        Err(Error::new(format!("the index is asked for `{name}`")))
+    }
+
+    fn metadata(&self, file: &ProjectFile) -> Result<String> {
+        Err(Error::new(format!("the index is asked for the metadata of `{}`", file.file)))
+    }
+}
+
+/// Wheels by the names of the requirements, made up.
+fn tools(requires: &[String]) -> Result<Vec<LockedWheel>> {
+    let wheel = |text: &String| {
+        let (name, version) =
+            text.split_once("==").ok_or_else(|| Error::new(format!("`{text}` is loose")))?;
+        Ok(LockedWheel {
+            name: PackageName::new(name)?,
+            version: version.parse().map_err(|_| Error::new(format!("`{version}` is no version")))?,
+            file: format!("{}-{version}-py3-none-any.whl", name.replace('-', "_")),
+            sha256: Digest::of(text.as_bytes()),
+            size: None,
+            license: None,
+            requires: Vec::new(),
+        })
+    };
+    requires.iter().map(wheel).collect()
+}
+
+fn closure_of(catalog: &Catalog, packages: &[&str]) -> Closure {
+    let mut wanted = packages.to_vec();
+    wanted.push("tzdata");
+    let requests = parse_requests(&wanted).unwrap();
+    let mut closure = resolve(&requests, catalog, &mut Lock::default(), &NoIndex).unwrap();
+    closure.named = packages.iter().map(|name| PackageName::new(name).unwrap()).collect();
+    closure
+}
+
+fn plan_in(checkout: &Path, packages: &[&str]) -> Plan {
+    let catalog = Catalog::load(&checkout.join("recipes")).unwrap_or_else(|error| panic!("{error}"));
+    let closure = closure_of(&catalog, packages);
+    plan_of(checkout, &catalog, &closure).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn plan_of(checkout: &Path, catalog: &Catalog, closure: &Closure) -> Result<Plan> {
+    let text = fs::read_to_string(checkout.join("sysroot/toolchain.toml")).unwrap();
+    let pins = parse_sources("sysroot/toolchain.toml", &text).unwrap();
+    let machine = "a C compiler".to_owned();
+    let materials = Materials { checkout, catalog, pins: &pins, tools: &tools, installed_sdk: None, machine };
+    plan(&materials, closure, "sandbox")
+}
+
+/// A store of its own, and what an executor needs besides.
+struct Cache {
+    store: Store,
+    layout: Layout,
+    fetcher: Fetcher,
+    report: Report,
+    _folder: tempfile::TempDir,
+}
+
+impl Cache {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = folder.path().join("cache");
+        let options = FetchOptions { offline: true, ..FetchOptions::default() };
+        Self {
+            store: Store::open(&cache).unwrap(),
+            layout: Layout { cache, checkout: checkout(), dist: folder.path().join("dist") },
+            fetcher: Fetcher::new(options),
+            report: Report::silent(),
+            _folder: folder,
+        }
+    }
+
+    fn status(&self, plan: &Plan) -> Vec<Status> {
+        let (store, fetcher, layout, report) = (&self.store, &self.fetcher, &self.layout, &self.report);
+        Executor { store, fetcher, layout, report, jobs: 1 }.status(plan).unwrap()
+    }
+
+    /// Records every step of a plan as built; what a step gives is known by its name.
+    fn publish(&self, plan: &Plan) {
+        for step in &plan.steps {
+            let digest_of = |input: &Input| match input {
+                Input::Step(place) => self.output(&plan.steps[*place].name),
+                Input::Pin(pin) => pin.sha256,
+                Input::Local { digest, .. } => *digest,
+            };
+            let action = Action {
+                step: step.name.clone(),
+                kind: kind_of(&step.kind),
+                params: step.params.clone(),
+                inputs: step.inputs.iter().map(|(role, input)| (role.clone(), digest_of(input))).collect(),
+            };
+            let record = Record {
+                step: step.name.clone(),
+                key: action.key(),
+                preimage: action.preimage(),
+                output: Output::Tree { digest: self.output(&step.name) },
+                seconds: 1.0,
+            };
+            self.store.claim(action.key(), &|| {}).unwrap().publish(record).unwrap();
+        }
+    }
+
+    /// The digest of what a step is said to give: a folder with the step's name in a file. Steps for tools may
+    /// be equal but for their names, and then share one record.
+    fn output(&self, step: &str) -> Digest {
+        let folder = tempfile::tempdir().unwrap();
+        let content = if step.starts_with("tools ") { "tools" } else { step };
+        fs::write(folder.path().join("step"), content).unwrap();
+        self.store.import_tree(folder.path()).unwrap()
+    }
+}
+
+/// The kind of a step as it stands in its key.
+fn kind_of(kind: &Kind) -> String {
+    let (name, revision) = match kind {
+        Kind::Toolchain(_) => ("toolchain", steps::toolchain::REVISION),
+        Kind::Libc(_) => ("libc", steps::sysroot::LIBC_REVISION),
+        Kind::Libcxx(_) => ("libcxx", steps::sysroot::LIBCXX_REVISION),
+        Kind::Vfs => ("vfs", steps::sysroot::VFS_REVISION),
+        Kind::Sysroot => ("sysroot", steps::sysroot::MERGE_REVISION),
+        Kind::Tools => ("tools", steps::tools::REVISION),
+        Kind::Python(_) => ("python", steps::python::REVISION),
+        Kind::Library(_) => ("library", steps::library::REVISION),
+        Kind::Cpython(_) => ("cpython", steps::cpython::REVISION),
+        Kind::Rust(_) => ("rust", steps::rust::REVISION),
+        Kind::Crates => ("crates", steps::rust::CRATES_REVISION),
+        Kind::Extension(_) => ("extension", steps::packages::EXTENSION_REVISION),
+        Kind::Wheel { .. } => ("wheel", steps::packages::WHEEL_REVISION),
+        Kind::Guest => ("guest", steps::guest::REVISION),
+        Kind::Component(_) => ("component", steps::component::REVISION),
+    };
+    format!("{name}/{revision}")
+}
+
+/// A plan as text: the table that the verb `plan` prints, then where every step's inputs come from.
+fn text_of(plan: &Plan, statuses: &[Status]) -> String {
+    let mut text = show(plan, statuses);
+    for step in &plan.steps {
+        writeln!(text, "\n{}", step.name).unwrap();
+        for (role, input) in &step.inputs {
+            let from = match input {
+                Input::Step(place) => format!("step {}", plan.steps[*place].name),
+                Input::Pin(pin) => format!("file {}", pin.file),
+                Input::Local { path, .. } => {
+                    format!("checkout {}", path.strip_prefix(checkout()).unwrap().display())
+                }
+            };
+            writeln!(text, "  {role}: {from}").unwrap();
+        }
+    }
+    text
+}
+
+fn status_of<'a>(plan: &Plan, statuses: &'a [Status], name: &str) -> &'a Status {
+    &statuses[plan.steps.iter().position(|step| step.name == name).unwrap()]
+}
+
+fn names_with(plan: &Plan, statuses: &[Status], wanted: impl Fn(&Status) -> bool) -> Vec<String> {
+    let pairs = plan.steps.iter().zip(statuses);
+    pairs.filter(|(_, status)| wanted(status)).map(|(step, _)| step.name.clone()).collect()
+}
+
+/// A copy of what plans are made from, which a test may change.
+fn copied_checkout() -> tempfile::TempDir {
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let (source, target) = (entry.path(), to.join(entry.file_name()));
+            if !entry.file_type().unwrap().is_dir() {
+                fs::copy(source, target).unwrap();
+            } else if entry.file_name() != "target" {
+                copy(&source, &target);
+            }
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for part in ["recipes", "sysroot", "runtime"] {
+        copy(&checkout().join(part), &folder.path().join(part));
+    }
+    folder
+}
+
+fn edit(path: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.contains(from), "`{from}` is not in {}", path.display());
+    fs::write(path, text.replacen(from, to, 1)).unwrap();
+}
+
+#[test]
+fn plans_are_golden() {
+    for (file, packages) in [("python.txt", &[][..]), ("numpy+pydantic.txt", &["numpy", "pydantic"])] {
+        let plan = plan_in(&checkout(), packages);
+        assert_golden(file, &text_of(&plan, &Cache::new().status(&plan)));
+    }
+}
+
+#[test]
+fn steps_come_after_what_they_need_and_have_names_of_their_own() {
+    let plan = plan_in(&checkout(), &["numpy", "pydantic"]);
+    let mut seen = std::collections::BTreeSet::new();
+    for (place, step) in plan.steps.iter().enumerate() {
+        assert!(seen.insert(&step.name), "`{}` is there twice", step.name);
+        for (role, input) in &step.inputs {
+            if let Input::Step(other) = input {
+                assert!(*other < place, "`{}` comes before its `{role}`", step.name);
+            }
+        }
+    }
+    assert_eq!(plan.steps.last().unwrap().name, "component numpy+pydantic");
+}
+
+#[test]
+fn a_plan_does_not_depend_on_where_the_checkout_is() {
+    let cache = Cache::new();
+    cache.publish(&plan_in(&checkout(), &["numpy"]));
+    let moved = plan_in(copied_checkout().path(), &["numpy"]);
+    let statuses = cache.status(&moved);
+    assert_eq!(names_with(&moved, &statuses, |status| *status != Status::Hit), Vec::<String>::new());
+}
+
+#[test]
+fn one_changed_flag_makes_one_step_stale() {
+    let folder = copied_checkout();
+    let recipe = folder.path().join("recipes/zlib/recipe.toml");
+    let cache = Cache::new();
+    cache.publish(&plan_in(folder.path(), &[]));
+    edit(&recipe, "cflags = [\"-DHAVE_UNISTD_H\", \"-DHAVE_STDARG_H\"]", "cflags = [\"-DHAVE_UNISTD_H\"]");
+    let plan = plan_in(folder.path(), &[]);
+
+    let statuses = cache.status(&plan);
+    let change = "`params.build.cflags` changed from [\"-DHAVE_UNISTD_H\",\"-DHAVE_STDARG_H\"] to [\"-DHAVE_UNISTD_H\"]";
+    assert_eq!(*status_of(&plan, &statuses, "library zlib"), Status::Stale(vec![change.to_owned()]));
+    assert_eq!(
+        *status_of(&plan, &statuses, "cpython"),
+        Status::After(vec!["library zlib".to_owned()]),
+        "its key is not known before zlib was built"
+    );
+    let stale = names_with(&plan, &statuses, |status| matches!(status, Status::Stale(_)));
+    assert_eq!(stale, ["library zlib"]);
+    let table = show(&plan, &statuses);
+    assert!(table.contains(&format!("\nlibrary zlib      stale: {change}\n")), "{table}");
+
+    // When the other flag makes the same bytes, nothing after it is built again.
+    cache.publish(&plan);
+    let statuses = cache.status(&plan);
+    assert_eq!(names_with(&plan, &statuses, |status| *status != Status::Hit), Vec::<String>::new());
+}
+
+#[test]
+fn what_people_read_is_part_of_no_build() {
+    let folder = copied_checkout();
+    let cache = Cache::new();
+    cache.publish(&plan_in(folder.path(), &[]));
+    edit(&folder.path().join("recipes/cpython/recipe.toml"), "\nreason = \"", "\nreason = \"in short: ");
+    let plan = plan_in(folder.path(), &[]);
+    let statuses = cache.status(&plan);
+    assert_eq!(names_with(&plan, &statuses, |status| *status != Status::Hit), Vec::<String>::new());
+}
+
+#[test]
+fn changed_files_of_the_checkout_are_named() {
+    let folder = copied_checkout();
+    let cache = Cache::new();
+    cache.publish(&plan_in(folder.path(), &[]));
+    let source = folder.path().join("runtime/python/eryx.py");
+    fs::write(&source, fs::read_to_string(&source).unwrap() + "\n# more\n").unwrap();
+    let plan = plan_in(folder.path(), &[]);
+    let statuses = cache.status(&plan);
+    let Status::Stale(changes) = status_of(&plan, &statuses, "guest") else { panic!("{statuses:?}") };
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    assert!(changes[0].starts_with("`inputs.runtime/python` changed from `"), "{changes:?}");
+    let rest = names_with(&plan, &statuses, |status| *status != Status::Hit);
+    assert_eq!(rest, ["guest", "component python"]);
+}
+
+#[test]
+fn a_host_requirement_without_a_recipe_is_refused() {
+    let folder = copied_checkout();
+    edit(&folder.path().join("recipes/cpython/recipe.toml"), "\"zlib\", \"bzip2\"", "\"zlip\", \"bzip2\"");
+    let error = Catalog::load(&folder.path().join("recipes")).unwrap_err().to_string();
+    let error = error.replace(&format!("{}/", folder.path().display()), "");
+    assert_golden("unknown-host.txt", &format!("{error}\n"));
+}
+
+#[test]
+fn a_package_without_a_recipe_is_refused() {
+    let catalog = Catalog::load(&checkout().join("recipes")).unwrap();
+    let mut closure = closure_of(&catalog, &[]);
+    let name = PackageName::new("spam").unwrap();
+    closure.packages.push(Chosen::Recipe { name, version: "1.0".parse().unwrap() });
+    let error = plan_of(&checkout(), &catalog, &closure).unwrap_err();
+    assert_eq!(error.to_string(), "expected a recipe `spam` but there is none");
+}
+
+#[test]
+fn a_table_of_pins_that_is_missing_is_named() {
+    let catalog = Catalog::load(&checkout().join("recipes")).unwrap();
+    let closure = closure_of(&catalog, &[]);
+    let (checkout, pins) = (checkout(), BTreeMap::new());
+    let machine = String::new();
+    let materials = Materials {
+        checkout: &checkout,
+        catalog: &catalog,
+        pins: &pins,
+        tools: &tools,
+        installed_sdk: None,
+        machine,
+    };
+    let error = plan(&materials, &closure, "sandbox").unwrap_err();
+    assert_eq!(error.to_string(), "expected a table `clang` in `sysroot/toolchain.toml` but found none");
+}

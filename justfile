@@ -1,0 +1,116 @@
+# The verbs of the tool, and the chores of the checkout. `just` alone lists them.
+
+set positional-arguments
+
+root := justfile_directory()
+manifest := root / "Cargo.toml"
+# Cargo is quiet once there is a program; the first time it has minutes of work to show.
+quiet := if path_exists(root / "target/release/eryx-build") == "true" { "--quiet" } else { "" }
+tool := "cargo run --release " + quiet + " --manifest-path '" + manifest + "' -p eryx-build --"
+
+# List what can be done.
+[group('help')]
+default:
+    @just --list --unsorted --justfile '{{ justfile() }}'
+
+# Install what a build needs and this machine lacks.
+[group('help')]
+setup:
+    @sh '{{ root }}/.ci/setup'
+
+# Build a component with Python and the named packages into `dist/`.
+[group('build')]
+[no-cd]
+bundle *PKG:
+    @{{ tool }} bundle "$@"
+
+# Show the steps of a build: hit, missing or stale, and why.
+[group('build')]
+[no-cd]
+plan *PKG:
+    @{{ tool }} plan "$@"
+
+# Fetch every input of a build; `just bundle --offline …` works afterwards.
+[group('build')]
+[no-cd]
+fetch *PKG:
+    @{{ tool }} fetch "$@"
+
+# List the packages that recipes build.
+[group('build')]
+[no-cd]
+recipes:
+    @{{ tool }} recipes
+
+# Open a shell where a step failed, such as `just shell "extension numpy"`.
+[group('build')]
+[no-cd]
+shell STEP:
+    @{{ tool }} shell "$@"
+
+# Remove everything from the cache.
+[group('build')]
+[no-cd]
+clean:
+    @{{ tool }} clean
+
+# Run Python code in a component: `-c CODE`, a file, or `-`.
+[group('use')]
+[no-cd]
+run COMPONENT *ARGS:
+    @{{ tool }} run "$@"
+
+# Check a component: its surface, its sections, and every package in it.
+[group('use')]
+[no-cd]
+check COMPONENT:
+    @{{ tool }} check "$@"
+
+# All that continuous integration does.
+[group('develop')]
+ci:
+    .ci/run
+
+# Compile the tool.
+[group('develop')]
+build:
+    cargo build --release -p eryx-build
+
+# Run all tests; builds the components they need.
+[group('develop')]
+test *ARGS:
+    cargo test --release --no-fail-fast -p eryx-build --features e2e "$@"
+
+# Run the tests that need no component.
+[group('develop')]
+test-fast *ARGS:
+    cargo test --release --no-fail-fast -p eryx-build "$@"
+
+# Run the tests of the session's Python parts natively; they need Python 3.14.
+[group('develop')]
+test-session PYTHON="python3.14":
+    cd runtime/tests && "$1" -m unittest
+
+# Measure; a table, and `target/bench.json`.
+[group('develop')]
+bench *ARGS:
+    cargo bench -p eryx-build --features e2e --bench bench -- "$@"
+
+# Format all Rust code.
+[group('develop')]
+fmt:
+    cargo fmt --all
+    cargo fmt --manifest-path runtime/Cargo.toml
+
+# Look at style: rustfmt, and clippy with warnings as errors.
+[group('develop')]
+lint:
+    cargo fmt --all --check
+    cargo fmt --manifest-path runtime/Cargo.toml --check
+    cargo clippy --release --workspace --all-targets --all-features --locked -- -D warnings
+    cargo clippy --release --manifest-path runtime/Cargo.toml --locked -- -D warnings
+
+# Check licences and advisories of all crates; needs cargo-deny.
+[group('develop')]
+deny:
+    cargo deny --workspace check

@@ -1,0 +1,380 @@
+//! The description of the world that wit-dylib's bindings hand over: C structures and their owned form.
+//!
+//! The structures are those of `wit_dylib.h` of wit-dylib 0.263, version 3. They are read once, at the
+//! start, into [`World`], so that nothing else has to follow foreign pointers.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ffi::{CStr, c_char, c_void};
+
+use crate::call::Call;
+use crate::error::{Error, Result};
+
+/// The version of the structures that this runtime understands.
+const VERSION: u32 = 3;
+
+/// Calls a synchronous import: takes the arguments from the call's stack and leaves the result there.
+pub type ImportFn = unsafe extern "C" fn(*mut Call);
+/// Starts an asynchronous import; returns its state and, in the bits above the lowest four, its subtask.
+pub type AsyncImportFn = unsafe extern "C" fn(*mut Call, *mut c_void) -> u32;
+/// Leaves the result of an asynchronous import that has returned on the call's stack.
+pub type AsyncLiftFn = unsafe extern "C" fn(*mut Call, *mut c_void);
+/// Takes the result of an asynchronous export from the call's stack and returns it to the caller.
+pub type TaskReturnFn = unsafe extern "C" fn(*mut Call);
+
+/// `wit_t`.
+#[repr(C)]
+pub struct RawWorld {
+    version: u32,
+    import_funcs: RawList<RawImport>,
+    export_funcs: RawList<RawExport>,
+    resources: RawList<c_void>,
+    records: RawList<RawRecord>,
+    flags: RawList<c_void>,
+    tuples: RawList<RawTuple>,
+    variants: RawList<RawVariant>,
+    enums: RawList<c_void>,
+    options: RawList<RawElement>,
+    results: RawList<RawResult>,
+    lists: RawList<RawElement>,
+    maps: RawList<c_void>,
+    fixed_length_lists: RawList<c_void>,
+    futures: RawList<c_void>,
+    streams: RawList<c_void>,
+    aliases: RawList<RawElement>,
+}
+
+#[repr(C)]
+struct RawList<T> {
+    count: usize,
+    items: *const T,
+}
+
+#[repr(C)]
+struct RawImport {
+    interface: *const c_char,
+    name: *const c_char,
+    sync: Option<ImportFn>,
+    start: Option<AsyncImportFn>,
+    lift: Option<AsyncLiftFn>,
+    params: RawList<u32>,
+    result: u32,
+    area_size: usize,
+    area_align: usize,
+}
+
+#[repr(C)]
+struct RawExport {
+    interface: *const c_char,
+    name: *const c_char,
+    task_return: Option<TaskReturnFn>,
+    params: RawList<u32>,
+    result: u32,
+}
+
+#[repr(C)]
+struct RawRecord {
+    interface: *const c_char,
+    name: *const c_char,
+    fields: RawList<RawField>,
+}
+
+#[repr(C)]
+struct RawField {
+    name: *const c_char,
+    ty: u32,
+}
+
+#[repr(C)]
+struct RawTuple {
+    interface: *const c_char,
+    name: *const c_char,
+    types: RawList<u32>,
+}
+
+#[repr(C)]
+struct RawVariant {
+    interface: *const c_char,
+    name: *const c_char,
+    cases: RawList<RawField>,
+}
+
+/// `wit_option_t`, `wit_list_t` and `wit_alias_t`, which have one layout.
+#[repr(C)]
+struct RawElement {
+    interface: *const c_char,
+    name: *const c_char,
+    ty: u32,
+}
+
+#[repr(C)]
+struct RawResult {
+    interface: *const c_char,
+    name: *const c_char,
+    ok: u32,
+    err: u32,
+}
+
+/// A WIT type as the bindings number it: a kind in the low eight bits, an index into the world above.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TypeId(u32);
+
+/// The types that this runtime converts from and to Python.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Type {
+    /// `u8` to `u64`.
+    Unsigned,
+    /// `s8` to `s64`.
+    Signed,
+    /// `bool`.
+    Bool,
+    /// `char`.
+    Char,
+    /// `f32`, `f64`.
+    Float,
+    /// `string`.
+    String,
+    /// A record or a tuple: the types of its fields are those of [`World::fields`].
+    Record(TypeId),
+    /// `option<_>`.
+    Option(TypeId),
+    /// `result<_, _>`; a payload may be missing.
+    Result(Option<TypeId>, Option<TypeId>),
+    /// `list<u8>`.
+    Bytes,
+    /// Any other list.
+    List(TypeId),
+    /// Everything else.
+    Unsupported(u32),
+}
+
+/// How an import is called.
+#[derive(Debug, Clone, Copy)]
+pub enum Entry {
+    /// The call returns with the result.
+    Sync(ImportFn),
+    /// The call may go on after it has returned; its area must live until the result has been lifted.
+    Async {
+        /// Starts the call.
+        start: AsyncImportFn,
+        /// Lifts the result.
+        lift: AsyncLiftFn,
+        /// Size of the area in bytes.
+        size: usize,
+        /// Alignment of the area in bytes.
+        align: usize,
+    },
+}
+
+/// A function that the world imports.
+#[derive(Debug, Clone)]
+pub struct Import {
+    /// The name in WIT.
+    pub name: String,
+    /// How to call it.
+    pub entry: Entry,
+    /// The types of its parameters.
+    pub params: Vec<TypeId>,
+    /// The type of its result, if it has one.
+    pub result: Option<TypeId>,
+}
+
+/// A function that the world exports.
+#[derive(Debug, Clone)]
+pub struct Export {
+    /// The name in WIT.
+    pub name: String,
+    /// Present if the export is asynchronous.
+    pub task_return: Option<TaskReturnFn>,
+    /// The type of its result, if it has one.
+    pub result: Option<TypeId>,
+}
+
+/// The world that the component implements.
+#[derive(Debug, Default)]
+pub struct World {
+    /// Imported functions, in the bindings' order.
+    pub imports: Vec<Import>,
+    /// Exported functions; the bindings name them by their place here.
+    pub exports: Vec<Export>,
+    records: Vec<Vec<TypeId>>,
+    tuples: Vec<Vec<TypeId>>,
+    variants: Vec<Vec<TypeId>>,
+    options: Vec<TypeId>,
+    results: Vec<(TypeId, TypeId)>,
+    lists: Vec<TypeId>,
+    aliases: Vec<TypeId>,
+}
+
+impl World {
+    /// Reads the bindings' structures.
+    ///
+    /// # Errors
+    /// Structures of another version; a function without an entry.
+    ///
+    /// # Safety
+    /// `raw` must point to a `wit_t` whose pointers are all valid.
+    pub unsafe fn read(raw: &RawWorld) -> Result<Self> {
+        if raw.version != VERSION {
+            return Err(Error::new(alloc::format!(
+                "expected bindings of version {VERSION} but found version {}",
+                raw.version
+            )));
+        }
+        // SAFETY: the caller vouches for every pointer in the structure.
+        unsafe {
+            Ok(Self {
+                imports: items(&raw.import_funcs)
+                    .iter()
+                    .map(|import| read_import(import))
+                    .collect::<Result<_>>()?,
+                exports: items(&raw.export_funcs)
+                    .iter()
+                    .map(|export| Export {
+                        name: text(export.name),
+                        task_return: export.task_return,
+                        result: TypeId::new(export.result),
+                    })
+                    .collect(),
+                records: items(&raw.records)
+                    .iter()
+                    .map(|record| items(&record.fields).iter().map(|field| TypeId(field.ty)).collect())
+                    .collect(),
+                tuples: items(&raw.tuples).iter().map(|tuple| types(&tuple.types)).collect(),
+                variants: items(&raw.variants)
+                    .iter()
+                    .map(|variant| items(&variant.cases).iter().map(|case| TypeId(case.ty)).collect())
+                    .collect(),
+                options: items(&raw.options).iter().map(|option| TypeId(option.ty)).collect(),
+                results: items(&raw.results)
+                    .iter()
+                    .map(|result| (TypeId(result.ok), TypeId(result.err)))
+                    .collect(),
+                lists: items(&raw.lists).iter().map(|list| TypeId(list.ty)).collect(),
+                aliases: items(&raw.aliases).iter().map(|alias| TypeId(alias.ty)).collect(),
+            })
+        }
+    }
+
+    /// Resolves a type's number.
+    #[must_use]
+    pub fn resolve(&self, id: TypeId) -> Type {
+        let index = (id.0 >> 8) as usize;
+        let unsupported = Type::Unsupported(id.0);
+        match id.0 & 0xff {
+            0..=3 => Type::Unsigned,
+            4..=7 => Type::Signed,
+            8 => Type::Bool,
+            9 => Type::Char,
+            10 | 11 => Type::Float,
+            12 => Type::String,
+            14 | 18 => Type::Record(id),
+            21 => self.options.get(index).map_or(unsupported, |ty| Type::Option(*ty)),
+            22 => self
+                .results
+                .get(index)
+                .map_or(unsupported, |(ok, err)| Type::Result(TypeId::new(ok.0), TypeId::new(err.0))),
+            23 => self.list(index).unwrap_or(unsupported),
+            28 => self.aliases.get(index).map_or(unsupported, |ty| self.resolve(*ty)),
+            _ => unsupported,
+        }
+    }
+
+    /// The type of the list with an index, as the bindings pass it to the list intrinsics.
+    #[must_use]
+    pub fn list(&self, index: usize) -> Option<Type> {
+        let element = *self.lists.get(index)?;
+        Some(if self.is_byte(element) { Type::Bytes } else { Type::List(element) })
+    }
+
+    /// The types of the fields of a record or tuple.
+    #[must_use]
+    pub fn fields(&self, id: TypeId) -> &[TypeId] {
+        let table = if id.0 & 0xff == 14 { &self.records } else { &self.tuples };
+        table.get((id.0 >> 8) as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// The number of fields of a record, by the index that the bindings pass.
+    #[must_use]
+    pub fn record_len(&self, index: usize) -> usize {
+        self.records.get(index).map_or(0, Vec::len)
+    }
+
+    /// The number of fields of a tuple, by the index that the bindings pass.
+    #[must_use]
+    pub fn tuple_len(&self, index: usize) -> usize {
+        self.tuples.get(index).map_or(0, Vec::len)
+    }
+
+    /// Tells whether a case of a result has a payload.
+    #[must_use]
+    pub fn result_has_payload(&self, index: usize, case: u32) -> bool {
+        self.results
+            .get(index)
+            .is_some_and(|(ok, err)| TypeId::new(if case == 0 { ok.0 } else { err.0 }).is_some())
+    }
+
+    /// Tells whether a case of a variant has a payload.
+    #[must_use]
+    pub fn variant_has_payload(&self, index: usize, case: u32) -> bool {
+        let cases = self.variants.get(index);
+        cases.and_then(|cases| cases.get(case as usize)).is_some_and(|ty| TypeId::new(ty.0).is_some())
+    }
+
+    fn is_byte(&self, id: TypeId) -> bool {
+        match id.0 & 0xff {
+            0 => true,
+            28 => self.aliases.get((id.0 >> 8) as usize).is_some_and(|ty| self.is_byte(*ty)),
+            _ => false,
+        }
+    }
+}
+
+impl TypeId {
+    /// `None` for the number that stands for "no type".
+    fn new(raw: u32) -> Option<Self> {
+        (raw & 0xff != 0xff).then_some(Self(raw))
+    }
+}
+
+/// # Safety
+/// The import's pointers must be valid.
+unsafe fn read_import(raw: &RawImport) -> Result<Import> {
+    // SAFETY: the caller vouches for the pointers.
+    let (name, params) = unsafe { (text(raw.name), types(&raw.params)) };
+    let entry = match (raw.sync, raw.start, raw.lift) {
+        (Some(function), ..) => Entry::Sync(function),
+        (None, Some(start), Some(lift)) => {
+            Entry::Async { start, lift, size: raw.area_size, align: raw.area_align }
+        }
+        _ => return Err(Error::new(alloc::format!("import `{name}` has no entry"))),
+    };
+    Ok(Import { name, entry, params, result: TypeId::new(raw.result) })
+}
+
+/// # Safety
+/// The list's pointer must be valid for its count.
+unsafe fn types(list: &RawList<u32>) -> Vec<TypeId> {
+    // SAFETY: as the caller says.
+    unsafe { items(list) }.iter().map(|ty| TypeId(*ty)).collect()
+}
+
+/// # Safety
+/// The list's pointer must be valid for its count.
+unsafe fn items<T>(list: &RawList<T>) -> &[T] {
+    if list.count == 0 || list.items.is_null() {
+        return &[];
+    }
+    // SAFETY: the pointer is not null, and valid for the count as the caller says.
+    unsafe { core::slice::from_raw_parts(list.items, list.count) }
+}
+
+/// # Safety
+/// The pointer must be null or point to a string that ends in a zero byte.
+unsafe fn text(raw: *const c_char) -> String {
+    if raw.is_null() {
+        return String::new();
+    }
+    // SAFETY: the pointer is not null, and a C string as the caller says.
+    unsafe { CStr::from_ptr(raw) }.to_string_lossy().into_owned()
+}
