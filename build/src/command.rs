@@ -19,6 +19,11 @@ const TAIL_LINES: usize = 25;
 /// How many processes this run has started; a pure cache hit starts none.
 static STARTED: AtomicU64 = AtomicU64::new(0);
 
+/// Counts a process that is about to be started; for the clients of registries, which are no build commands.
+pub fn count_process() {
+    STARTED.fetch_add(1, Ordering::Relaxed);
+}
+
 /// The number of processes started so far.
 #[must_use]
 pub fn processes_started() -> u64 {
@@ -151,7 +156,7 @@ impl Cmd {
         writeln!(log, "$ cd {}\n$ {shown}", self.cwd.display())?;
         let offset = log.seek(SeekFrom::End(0))?;
         let stdout = if capture { Stdio::piped() } else { log.try_clone()?.into() };
-        STARTED.fetch_add(1, Ordering::Relaxed);
+        count_process();
         let mut child = Command::new(&self.program)
             .args(&self.args)
             .env_clear()

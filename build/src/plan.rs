@@ -125,7 +125,8 @@ pub struct Materials<'a> {
 /// # Errors
 /// When a recipe, a pin or a file of the checkout that it needs is missing.
 pub fn plan(materials: &Materials<'_>, closure: &Closure, world: &str) -> Result<Plan> {
-    let mut planner = Planner { materials, plan: Plan::default(), places: BTreeMap::new() };
+    let mut planner =
+        Planner { materials, plan: Plan::default(), places: BTreeMap::new(), labels: BTreeMap::new() };
     planner.component(closure, world)?;
     Ok(planner.plan)
 }
@@ -134,7 +135,17 @@ struct Planner<'a> {
     materials: &'a Materials<'a>,
     plan: Plan,
     places: BTreeMap<String, usize>,
+    /// What the manifest says of a file besides its name and digest.
+    labels: BTreeMap<Digest, Value>,
 }
+
+/// Name, version and licence of what the tables of `sysroot/toolchain.toml` pin.
+const TOOLCHAIN: &[(&str, &str, &str)] = &[
+    ("clang", "22.1.8", "Apache-2.0 WITH LLVM-exception"),
+    ("wasi-libc", "0.0-git20260129.ec0effd", "Apache-2.0 WITH LLVM-exception AND MIT"),
+    ("llvm", "22.1.8", "Apache-2.0 WITH LLVM-exception"),
+    ("rust", "1.96.0", "MIT OR Apache-2.0"),
+];
 
 type Inputs = BTreeMap<String, Input>;
 
@@ -150,10 +161,16 @@ impl Planner<'_> {
         self.places.get(name).copied()
     }
 
-    fn pins(&self, table: &str) -> Result<Vec<Source>> {
-        self.materials.pins.get(table).cloned().ok_or_else(|| {
+    fn pins(&mut self, table: &str) -> Result<Vec<Source>> {
+        let sources = self.materials.pins.get(table).cloned().ok_or_else(|| {
             Error::new(format!("expected a table `{table}` in `sysroot/toolchain.toml` but found none"))
-        })
+        })?;
+        if let Some((name, version, license)) = TOOLCHAIN.iter().find(|(name, ..)| *name == table) {
+            for source in &sources {
+                self.labels.insert(source.sha256, labelled(name, version, Some(license)));
+            }
+        }
+        Ok(sources)
     }
 
     /// Adds a file or a directory of the checkout to the inputs.
@@ -206,6 +223,9 @@ impl Planner<'_> {
         let wheels = (self.materials.tools)(requires)?;
         let mut inputs = Inputs::new();
         for wheel in wheels {
+            let version = wheel.version.to_string();
+            self.labels
+                .insert(wheel.sha256, labelled(wheel.name.as_str(), &version, wheel.license.as_deref()));
             inputs.insert(format!("source/{}", wheel.file), Input::Pin(wheel.pin()));
         }
         Ok(self.add(&name, Kind::Tools, Value::Null, inputs))
@@ -427,21 +447,17 @@ impl Planner<'_> {
 
     /// What the manifest says: every pinned file that any step of the plan uses, once.
     fn listed(&self, closure: &Closure) -> Vec<Value> {
-        let mut licences: BTreeMap<Digest, Value> = BTreeMap::new();
+        let mut labels = self.labels.clone();
         for recipe in self.materials.catalog.iter() {
             for source in &recipe.sources {
-                licences.insert(
-                    source.sha256,
-                    json!({ "name": recipe.name, "version": recipe.version.to_string(), "license": recipe.license.spdx }),
-                );
+                let version = recipe.version.to_string();
+                let license = Some(recipe.license.spdx.as_str());
+                labels.insert(source.sha256, labelled(recipe.name.as_str(), &version, license));
             }
         }
         for chosen in &closure.packages {
             if let Chosen::Wheel { name, version, pin, license, .. } = chosen {
-                licences.insert(
-                    pin.sha256,
-                    json!({ "name": name, "version": version.to_string(), "license": license }),
-                );
+                labels.insert(pin.sha256, labelled(name.as_str(), &version.to_string(), license.as_deref()));
             }
         }
         let mut inputs: BTreeMap<String, Value> = BTreeMap::new();
@@ -449,7 +465,7 @@ impl Planner<'_> {
             for input in step.inputs.values() {
                 if let Input::Pin(pin) = input {
                     let mut entry = json!({ "file": pin.file, "sha256": pin.sha256, "step": step.name });
-                    if let Some(Value::Object(extra)) = licences.get(&pin.sha256) {
+                    if let Some(Value::Object(extra)) = labels.get(&pin.sha256) {
                         for (key, value) in extra {
                             entry[key.as_str()] = value.clone();
                         }
@@ -460,6 +476,11 @@ impl Planner<'_> {
         }
         inputs.into_values().collect()
     }
+}
+
+/// What the manifest says of a file besides its name and digest.
+fn labelled(name: &str, version: &str, license: Option<&str>) -> Value {
+    json!({ "name": name, "version": version, "license": license })
 }
 
 fn source_inputs(inputs: &mut Inputs, sources: &[Source]) {

@@ -60,8 +60,9 @@ def _strip(report, seen):
         return
     seen.add(id(report))
     frames = report.stack
-    first = next((i for i, f in enumerate(frames) if f.filename.startswith(SESSION_PREFIX)), None)
-    if first is not None and all(_is_driver(f) for f in frames[:first]):
+    # Without any frame of the session (a deadlock, say) what is left is all ours.
+    first = next((i for i, f in enumerate(frames) if f.filename.startswith(SESSION_PREFIX)), len(frames))
+    if all(_is_driver(f) for f in frames[:first]):
         del frames[:first]
     frames[:] = [f for f in frames if not f.filename.startswith(_OWN_PREFIX)]
     _strip(report.__cause__, seen)

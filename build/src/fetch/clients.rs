@@ -83,6 +83,7 @@ fn find_crate(file: &str) -> Result<Option<PathBuf>> {
 }
 
 fn ask(program: &str, arguments: &[&str]) -> Result<String> {
+    crate::command::count_process();
     let output = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())

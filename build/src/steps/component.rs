@@ -61,6 +61,7 @@ pub fn link(work: &Work, parts: &Parts) -> Result<()> {
     let wit = fs::read_to_string(work.input("wit")?).context(|| "cannot read the WIT world".to_owned())?;
     let component = link::link(&libraries, &wit, &parts.world)?;
     let digest = Digest::of(&component);
+    let crates = crates(work)?;
     let manifest = json!({
         "format": 1,
         "names": parts.names,
@@ -70,12 +71,25 @@ pub fn link(work: &Work, parts: &Parts) -> Result<()> {
         "files": entries.len(),
         "libraries": sizes,
         "inputs": parts.inputs,
+        "crates": crates,
         "checks": parts.checks,
     });
     write(&work.out.join(COMPONENT), component)?;
     let mut text = serde_json::to_string_pretty(&manifest).map_err(|error| Error::new(error.to_string()))?;
     text.push('\n');
     write(&work.out.join(MANIFEST), text)
+}
+
+/// The crates that the runtime and the packages were made with, each once.
+fn crates(work: &Work) -> Result<Vec<serde_json::Value>> {
+    let mut all = BTreeMap::new();
+    for folder in work.inputs_of("package/").map(|(_, path)| path).chain([work.input("guest")?]) {
+        let Ok(text) = fs::read_to_string(folder.join(super::rust::CRATES)) else { continue };
+        let listed: Vec<serde_json::Value> = serde_json::from_str(&text)
+            .map_err(|error| Error::new(format!("malformed list of crates: {error}")))?;
+        all.extend(listed.into_iter().map(|one| (one.to_string(), one)));
+    }
+    Ok(all.into_values().collect())
 }
 
 fn add_files(

@@ -101,7 +101,7 @@ impl Cross {
     #[must_use]
     pub fn shared(&self, work: &Work, output: &Path) -> Cmd {
         work.cmd(self.tool("cc"))
-            .args(["-shared", "-nostartfiles", "-Wl,--gc-sections"])
+            .args(["-shared", "-Wl,--gc-sections"])
             .arg(self.open_tags())
             .arg("-o")
             .arg(output)

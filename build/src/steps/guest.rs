@@ -7,7 +7,7 @@ use crate::error::{Context, Result};
 use crate::link::RUNTIME;
 
 /// Changes when the result changes for equal inputs.
-pub const REVISION: u32 = 1;
+pub const REVISION: u32 = 2;
 
 /// Builds the runtime.
 ///

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::recipe::{Answer, Answers, Backend, Recipe};
 
 /// Changes when the result changes for equal inputs.
-pub const REVISION: u32 = 1;
+pub const REVISION: u32 = 2;
 
 /// Builds a library recipe into a prefix with `include` and `lib`.
 ///

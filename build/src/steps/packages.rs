@@ -18,9 +18,9 @@ use crate::error::{Context, Error, Result};
 use crate::recipe::{Answer, Answers, Backend, Cargo, Recipe};
 
 /// Changes when the result changes for equal inputs.
-pub const EXTENSION_REVISION: u32 = 1;
+pub const EXTENSION_REVISION: u32 = 2;
 /// Changes when the result changes for equal inputs.
-pub const WHEEL_REVISION: u32 = 1;
+pub const WHEEL_REVISION: u32 = 2;
 
 /// Where packages are in the component.
 pub const SITE_PACKAGES: &str = "/usr/lib/python3.14/site-packages";
@@ -213,7 +213,7 @@ case $out in
     *) set -- "$@" "$word" ;;
     esac
   done
-  exec '@PLAIN@' @CXXFLAGS@ -shared -nostartfiles -Wl,--gc-sections -Wl,--strip-debug @TAGS@ "$@" \
+  exec '@PLAIN@' @CXXFLAGS@ -shared -Wl,--gc-sections -Wl,--strip-debug @TAGS@ "$@" \
     "-Wl,--export=PyInit_$module" -Wl,-Bdynamic @LIBRARIES@
   ;;
 esac

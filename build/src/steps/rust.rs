@@ -4,10 +4,11 @@
 //! The standard library that is shipped for the target is not position independent, so it is compiled anew
 //! with each crate (`-Z build-std`), which is why its sources and crates are needed.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::cross::TARGET;
 use super::{Work, write, write_executable};
@@ -20,6 +21,37 @@ use crate::recipe::Source;
 pub const REVISION: u32 = 1;
 /// Changes when the result changes for equal inputs.
 pub const CRATES_REVISION: u32 = 1;
+
+/// The file of a result that lists the crates it was made with; the manifest takes them from there.
+pub const CRATES: &str = "crates.json";
+
+/// Name, version, digest and licence of every vendored crate, sorted.
+fn crates(vendor: &Path) -> Result<String> {
+    let mut listed = BTreeMap::new();
+    for entry in fs::read_dir(vendor)? {
+        let folder = entry?.path();
+        let manifest = fs::read_to_string(folder.join("Cargo.toml"))?;
+        let manifest: toml::Table = manifest.parse().map_err(|error| {
+            Error::new(format!("malformed manifest of crate `{}`: {error}", folder.display()))
+        })?;
+        let checksum = fs::read_to_string(folder.join(".cargo-checksum.json"))?;
+        let checksum: Value = serde_json::from_str(&checksum).map_err(|error| {
+            Error::new(format!("malformed checksum of crate `{}`: {error}", folder.display()))
+        })?;
+        let text = |key: &str| {
+            manifest.get("package").and_then(|package| package.get(key)).and_then(toml::Value::as_str)
+        };
+        let (name, version) = (text("name").unwrap_or_default(), text("version").unwrap_or_default());
+        listed.insert(
+            (name.to_owned(), version.to_owned()),
+            json!({
+                "crate": name, "version": version, "license": text("license"), "sha256": checksum["package"],
+            }),
+        );
+    }
+    serde_json::to_string(&listed.into_values().collect::<Vec<_>>())
+        .map_err(|error| Error::new(error.to_string()))
+}
 
 /// Unpacks the packages into one prefix.
 ///
@@ -146,6 +178,7 @@ pub fn staticlib(
         format!("--remap-path-prefix={}=/rust", rust.display()),
         format!("--remap-path-prefix={}=/crates", vendor.display()),
     ];
+    write(&work.out.join(CRATES), crates(&vendor)?)?;
     let target = work.dir.join("target");
     cargo(work)?
         .cwd(source)

@@ -14,13 +14,13 @@ use crate::image;
 use crate::recipe::Source;
 
 /// Changes when the result changes for equal inputs.
-pub const LIBC_REVISION: u32 = 1;
+pub const LIBC_REVISION: u32 = 2;
 /// Changes when the result changes for equal inputs.
-pub const LIBCXX_REVISION: u32 = 1;
+pub const LIBCXX_REVISION: u32 = 2;
 /// Changes when the result changes for equal inputs.
-pub const VFS_REVISION: u32 = 1;
+pub const VFS_REVISION: u32 = 2;
 /// Changes when the result changes for equal inputs.
-pub const MERGE_REVISION: u32 = 1;
+pub const MERGE_REVISION: u32 = 2;
 
 /// A command with the build tools (cmake, ninja) on its path.
 pub(super) fn with_tools(work: &Work, program: &str) -> Result<Cmd> {

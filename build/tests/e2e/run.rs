@@ -374,7 +374,7 @@ home = pathlib.Path.home()
 (home / 'note').write_text('1')
 assert (home / 'note').read_text() == '1'
 try:
-    open(json.__file__, 'w')
+    open(json.__file__, 'r+')
 except OSError:
     pass
 else:
@@ -492,7 +492,8 @@ except OSError:
     print('not granted')";
     let stdout = format!("from outside\n{}not granted\n", "refused\n".repeat(4));
     expect(&["--dir", &grant, "-c", code], 0, &stdout, "");
-    let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> =
+        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["in.txt"]);
 }
 

@@ -1,0 +1,239 @@
+//! `just bench`: how long things take, as a table and as `target/bench.json`.
+//!
+//! Each entry has a value, what it is compared with, and the ratio of the two; only ratios say something
+//! about another machine. Of several runs the fastest counts: the others measure what else the machine does.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `ERYX_BENCH_COMPONENT` | a component that takes the place of `dist/numpy+pydantic.wasm` |
+//! | `ERYX_BENCH_NUMPY` | a program `python3` with a native numpy, for the baseline of the numpy workload |
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use eryx_build::embed::{Embedder, Image, SessionOptions};
+use eryx_build::error::{Error, Result};
+use eryx_build::layout::Layout;
+use eryx_build::report;
+use eryx_build::store::{Output, Store};
+use serde_json::{Value, json};
+
+const STEP: &str = "component numpy+pydantic";
+const RUNS: usize = 5;
+
+/// Prints the seconds of the fastest of five runs of `work()`.
+const TIMED: &str = "
+import time
+def timed(work):
+    best = float('inf')
+    for _ in range(5):
+        start = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - start)
+    print(best)
+";
+const PYTHON: &str = "
+import json, re
+def fib(n):
+    return n if n < 2 else fib(n - 1) + fib(n - 2)
+rows = [{'id': i, 'name': f'row {i}', 'values': [i / 7, None, True]} for i in range(3000)]
+def work():
+    fib(22)
+    assert json.loads(json.dumps(rows)) == rows
+    assert len(re.findall(r'row \\d*7\\b', json.dumps(rows))) == 300
+    sorted(rows, key=lambda row: row['name'])
+timed(work)
+";
+const NUMPY: &str = "
+import numpy as np
+rng = np.random.default_rng(1)
+a, x = rng.standard_normal((160, 160)), rng.standard_normal(200_000)
+def work():
+    np.linalg.solve(a, a @ a)
+    np.fft.ifft(np.fft.fft(x))
+    np.sort(x)
+    (np.sin(x) * x + 1).sum()
+timed(work)
+";
+
+fn main() -> std::process::ExitCode {
+    // `cargo test --benches` starts every bench to see whether it runs; there is nothing to see so cheaply.
+    if std::env::args().any(|argument| argument == "--test") {
+        return std::process::ExitCode::SUCCESS;
+    }
+    match run() {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprint!("{}", error.render());
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+/// One line of the table; times are in seconds.
+struct Entry {
+    name: &'static str,
+    value: f64,
+    unit: &'static str,
+    baseline: Option<f64>,
+}
+
+impl Entry {
+    fn ratio(&self) -> Option<f64> {
+        self.baseline.filter(|baseline| *baseline > 0.0).map(|baseline| self.value / baseline)
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "name": self.name,
+            "value": self.value,
+            "unit": self.unit,
+            "baseline": self.baseline,
+            "ratio": self.ratio(),
+        })
+    }
+}
+
+fn run() -> Result<()> {
+    let layout = Layout::discover()?;
+    let mut entries = Vec::new();
+    let component = match std::env::var_os("ERYX_BENCH_COMPONENT") {
+        Some(path) => PathBuf::from(path),
+        None => built(&layout, &mut entries)?,
+    };
+    let bytes = std::fs::metadata(&component)?.len();
+    #[expect(clippy::cast_precision_loss, reason = "a component has far fewer than 2^52 bytes")]
+    entries.push(Entry { name: "component size", value: bytes as f64, unit: "bytes", baseline: None });
+
+    let image = Embedder::new(Some(&layout.cache))?.load(&component)?;
+    image.prepare(false)?;
+    let instantiate = fastest(|| image.session(SessionOptions::default()).map(drop).map_err(Error::from))?;
+    let python = native_python(&layout)?;
+    let start = python.as_deref().map(|python| fastest(|| native(python, "pass").map(drop))).transpose()?;
+    // The nearest thing that a native Python has is to start its process.
+    entries.push(Entry { name: "instantiate", value: instantiate, unit: "s", baseline: start });
+
+    let baseline = python.as_deref().map(|python| native_seconds(python, PYTHON)).transpose()?;
+    entries.push(Entry {
+        name: "python workload",
+        value: guest_seconds(&image, PYTHON)?,
+        unit: "s",
+        baseline,
+    });
+    if guest(&image, "import importlib.util\nprint(importlib.util.find_spec('numpy') is not None)")?
+        == "True\n"
+    {
+        with_numpy(&image, &mut entries)?;
+    }
+
+    show(&entries);
+    let path = layout.checkout.join("target/bench.json");
+    let list: Vec<Value> = entries.iter().map(Entry::json).collect();
+    let text = serde_json::to_string_pretty(&list).map_err(|error| Error::new(error.to_string()))?;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::write(&path, text + "\n")?;
+    println!("\nwritten to {}", path.display());
+    Ok(())
+}
+
+/// Builds the component if need be, and measures what a build costs that has nothing to do.
+fn built(layout: &Layout, entries: &mut Vec<Entry>) -> Result<PathBuf> {
+    let bundle = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
+        output(command.args(["bundle", "numpy", "pydantic"]).current_dir(&layout.checkout)).map(drop)
+    };
+    bundle()?;
+    // The baseline is what we promise: a second.
+    entries.push(Entry { name: "cached bundle", value: fastest(bundle)?, unit: "s", baseline: Some(1.0) });
+    if let Some(record) = Store::open(&layout.cache)?.latest(STEP)? {
+        // Measured by the build that did it last.
+        entries.push(Entry { name: "link", value: record.seconds, unit: "s", baseline: None });
+    }
+    Ok(layout.dist.join("numpy+pydantic.wasm"))
+}
+
+fn with_numpy(image: &Image, entries: &mut Vec<Entry>) -> Result<()> {
+    let native_numpy = std::env::var_os("ERYX_BENCH_NUMPY").map(PathBuf::from);
+    let mut import = f64::INFINITY;
+    for _ in 0..RUNS {
+        let code =
+            "import time\nstart = time.perf_counter()\nimport numpy\nprint(time.perf_counter() - start)";
+        import = import.min(seconds(&guest(image, code)?)?);
+    }
+    let code = "import time; start = time.perf_counter(); import numpy; print(time.perf_counter() - start)";
+    let baseline = native_numpy.as_deref().map(|python| seconds(&native(python, code)?)).transpose()?;
+    entries.push(Entry { name: "import numpy", value: import, unit: "s", baseline });
+    let baseline = native_numpy.as_deref().map(|python| native_seconds(python, NUMPY)).transpose()?;
+    entries.push(Entry { name: "numpy workload", value: guest_seconds(image, NUMPY)?, unit: "s", baseline });
+    Ok(())
+}
+
+fn fastest(mut work: impl FnMut() -> Result<()>) -> Result<f64> {
+    let mut best = f64::INFINITY;
+    for _ in 0..RUNS {
+        let start = Instant::now();
+        work()?;
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    Ok(best)
+}
+
+/// The build machine's CPython of the same version, from the store; nothing before a build.
+fn native_python(layout: &Layout) -> Result<Option<PathBuf>> {
+    let store = Store::open(&layout.cache)?;
+    let Some(record) = store.latest("python")? else { return Ok(None) };
+    let Output::Tree { digest } = record.output else { return Ok(None) };
+    let python = store.tree(digest)?.map(|tree| tree.join("bin/python3.14"));
+    Ok(python.filter(|python| python.exists()))
+}
+
+fn native_seconds(python: &Path, code: &str) -> Result<f64> {
+    seconds(&native(python, &format!("{TIMED}{code}"))?)
+}
+
+fn guest_seconds(image: &Image, code: &str) -> Result<f64> {
+    seconds(&guest(image, &format!("{TIMED}{code}"))?)
+}
+
+/// Runs code in a native Python, which must not leave compiled files in the store (`-B`).
+fn native(python: &Path, code: &str) -> Result<String> {
+    output(Command::new(python).args(["-I", "-B", "-c", code]))
+}
+
+fn guest(image: &Image, code: &str) -> Result<String> {
+    let mut session = image.session(SessionOptions::default())?;
+    session
+        .execute(code)?
+        .map_err(|traceback| Error::new("the code raised in the component").detail(traceback))
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let output = command.output()?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let program = command.get_program().to_string_lossy();
+    Err(Error::new(format!("`{program}` ended with {}", output.status))
+        .detail(String::from_utf8_lossy(&output.stderr)))
+}
+
+fn seconds(printed: &str) -> Result<f64> {
+    printed.trim().parse().map_err(|_| Error::new(format!("expected seconds but found `{}`", printed.trim())))
+}
+
+fn show(entries: &[Entry]) {
+    println!("{:<18}{:>14}{:>14}{:>10}", "what", "value", "baseline", "ratio");
+    for entry in entries {
+        let told = |value: f64| match entry.unit {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size")]
+            "bytes" => report::size(value as u64),
+            _ => format!("{:.1} ms", value * 1000.0),
+        };
+        let baseline = entry.baseline.map_or_else(|| "-".to_owned(), told);
+        let ratio = entry.ratio().map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
+        println!("{:<18}{:>14}{baseline:>14}{ratio:>10}", entry.name, told(entry.value));
+    }
+}
