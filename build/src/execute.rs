@@ -377,6 +377,7 @@ fn kind_of(kind: &Kind) -> (&'static str, u32) {
         Kind::Wheel { .. } => ("wheel", steps::packages::WHEEL_REVISION),
         Kind::Guest => ("guest", steps::guest::REVISION),
         Kind::Component(_) => ("component", steps::component::REVISION),
+        Kind::Check(_) => ("check", steps::verify::REVISION),
     }
 }
 
@@ -397,6 +398,7 @@ fn dispatch(step: &Step, work: &Work, offline: bool) -> Result<()> {
         Kind::Wheel { .. } => steps::packages::wheel(work),
         Kind::Guest => steps::guest::build(work),
         Kind::Component(parts) => steps::component::link(work, parts),
+        Kind::Check(parts) => steps::verify::verify(work, parts),
     }
 }
 

@@ -12,7 +12,7 @@ use wit_dylib::DylibOpts;
 use wit_parser::Resolve;
 
 use crate::error::{Error, Result};
-use crate::wasm::{SymbolType, Symbols};
+use crate::wasm::{SymbolType, Symbols, without_debug};
 
 /// The guest's stack in bytes. CPython needs more than the linker's default of 1 MiB; an embedder's
 /// `max_wasm_stack` must be larger than what the guest can use of it.
@@ -52,7 +52,8 @@ pub fn link(libraries: &[Library], wit: &str, world: &str) -> Result<Vec<u8>> {
     let mut linker = Linker::default();
     linker.stack_size(STACK_SIZE).use_built_in_libdl(true);
     for library in libraries {
-        linker.library(&library.name, &library.module, library.role == Role::Extension).map_err(told)?;
+        let module = without_debug(&library.module)?;
+        linker.library(&library.name, &module, library.role == Role::Extension).map_err(told)?;
     }
     linker.library("bindings.so", &bindings, false).map_err(told)?;
     linker
@@ -60,7 +61,7 @@ pub fn link(libraries: &[Library], wit: &str, world: &str) -> Result<Vec<u8>> {
         .validate(true)
         .adapter(
             wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
-            wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+            &without_debug(wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)?,
         )
         .map_err(told)?;
     linker.encode().map_err(told)

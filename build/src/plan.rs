@@ -53,6 +53,8 @@ pub enum Kind {
     Guest,
     /// The component.
     Component(Box<Parts>),
+    /// The component once more, checked.
+    Check(Box<Parts>),
 }
 
 /// What the last step of a plan is told.
@@ -97,7 +99,7 @@ pub struct Step {
     pub inputs: BTreeMap<String, Input>,
 }
 
-/// Steps in topological order; the last one makes the component.
+/// Steps in topological order; the last one checks the component and passes it on.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
     /// The steps.
@@ -412,6 +414,10 @@ impl Planner<'_> {
         let mut checks = Vec::new();
         let cpython = self.cpython()?;
         inputs.insert("cpython".to_owned(), Input::Step(cpython));
+        let interpreter = self.recipe("cpython")?;
+        checks.push(json!({
+            "name": interpreter.name, "imports": interpreter.imports, "smoke": interpreter.smoke,
+        }));
         inputs.insert("sysroot".to_owned(), Input::Step(self.sysroot()?));
         let guest = self.guest()?;
         inputs.insert("guest".to_owned(), Input::Step(guest));
@@ -442,7 +448,10 @@ impl Planner<'_> {
         let params =
             json!({ "names": parts.names, "world": world, "inputs": parts.inputs, "checks": parts.checks });
         let name = format!("component {}", parts.names);
-        Ok(self.add(&name, Kind::Component(Box::new(parts)), params, inputs))
+        let place = self.add(&name, Kind::Component(Box::new(parts.clone())), params, inputs);
+        let inputs = Inputs::from([("component".to_owned(), Input::Step(place))]);
+        let params = json!({ "checks": parts.checks });
+        Ok(self.add(&format!("check {}", parts.names), Kind::Check(Box::new(parts)), params, inputs))
     }
 
     /// What the manifest says: every pinned file that any step of the plan uses, once.

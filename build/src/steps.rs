@@ -24,6 +24,7 @@ pub mod rust;
 pub mod sysroot;
 pub mod toolchain;
 pub mod tools;
+pub mod verify;
 
 /// Fixed in every environment and file, so that no result depends on when it was made: the date of the
 /// pinned wasi-libc, 2026-01-29.

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use wasm_encoder::{RawSection, Section as _};
 use wasmparser::{
     Dylink0Subsection, ExternalKind, FuncType, KnownCustom, Parser, Payload, SymbolFlags, TypeRef,
 };
@@ -88,6 +89,27 @@ impl Symbols {
         reader.finish(&mut symbols);
         Ok(symbols)
     }
+}
+
+/// A module without its debug information, which no embedder needs and which names paths.
+///
+/// # Errors
+/// When the bytes are no valid core module.
+pub fn without_debug(module: &[u8]) -> Result<Vec<u8>> {
+    let mut out = module.get(..8).ok_or_else(|| malformed("it is too short"))?.to_vec();
+    for payload in Parser::new(0).parse_all(module) {
+        let payload = payload.map_err(malformed)?;
+        if matches!(&payload, Payload::CustomSection(section) if section.name().starts_with(".debug")) {
+            continue;
+        }
+        if let Some((id, range)) = payload.as_section() {
+            let start = usize::try_from(range.start).map_err(malformed)?;
+            let end = usize::try_from(range.end).map_err(malformed)?;
+            let data = module.get(start..end).ok_or_else(|| malformed("a section is cut off"))?;
+            RawSection { id, data }.append_to(&mut out);
+        }
+    }
+    Ok(out)
 }
 
 fn malformed(error: impl fmt::Display) -> Error {

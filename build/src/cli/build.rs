@@ -175,8 +175,8 @@ pub(super) fn bundle(arguments: &BundleArgs) -> Result<u8> {
     let plan = session.plan(arguments)?;
     let result = session.executor().run(&plan)?;
     let names = match plan.steps.last().map(|step| &step.kind) {
-        Some(Kind::Component(parts)) => parts.names.clone(),
-        _ => return Err(Error::new("the plan does not end in a component")),
+        Some(Kind::Check(parts)) => parts.names.clone(),
+        _ => return Err(Error::new("the plan does not end in a checked component")),
     };
     let component = result.join(COMPONENT);
     let (digest, size) = Digest::of_file(&component)?;
