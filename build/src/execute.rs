@@ -341,8 +341,11 @@ fn digest_of(record: &Record) -> Digest {
     }
 }
 
-/// The action of a step whose inputs' digests are known.
-fn action_of(step: &Step, outputs: &[Option<Digest>]) -> Result<Action> {
+/// The action of a step, given the digests of the results of the plan's steps so far.
+///
+/// # Errors
+/// When the result of a step that it needs is not among them.
+pub fn action_of(step: &Step, outputs: &[Option<Digest>]) -> Result<Action> {
     let mut inputs = BTreeMap::new();
     for (role, input) in &step.inputs {
         let digest =

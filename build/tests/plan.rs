@@ -9,20 +9,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use eryx_build::action::Action;
 use eryx_build::digest::Digest;
 use eryx_build::error::{Error, Result};
-use eryx_build::execute::{Executor, Status, show};
+use eryx_build::execute::{Executor, Status, action_of, show};
 use eryx_build::fetch::{FetchOptions, Fetcher};
 use eryx_build::index::{Index, Project, ProjectFile};
 use eryx_build::layout::Layout;
 use eryx_build::lock::{Lock, LockedWheel};
 use eryx_build::name::PackageName;
-use eryx_build::plan::{Input, Kind, Materials, Plan, plan};
+use eryx_build::plan::{Input, Materials, Plan, plan};
 use eryx_build::recipe::{Catalog, parse_sources};
 use eryx_build::report::Report;
 use eryx_build::resolve::{Chosen, Closure, parse_requests, resolve};
-use eryx_build::steps;
 use eryx_build::store::{Output, Record, Store};
 
 fn checkout() -> PathBuf {
@@ -123,18 +121,9 @@ impl Cache {
 
     /// Records every step of a plan as built; what a step gives is known by its name.
     fn publish(&self, plan: &Plan) {
+        let outputs: Vec<_> = plan.steps.iter().map(|step| Some(self.output(&step.name))).collect();
         for step in &plan.steps {
-            let digest_of = |input: &Input| match input {
-                Input::Step(place) => self.output(&plan.steps[*place].name),
-                Input::Pin(pin) => pin.sha256,
-                Input::Local { digest, .. } => *digest,
-            };
-            let action = Action {
-                step: step.name.clone(),
-                kind: kind_of(&step.kind),
-                params: step.params.clone(),
-                inputs: step.inputs.iter().map(|(role, input)| (role.clone(), digest_of(input))).collect(),
-            };
+            let action = action_of(step, &outputs).unwrap();
             let record = Record {
                 step: step.name.clone(),
                 key: action.key(),
@@ -154,28 +143,6 @@ impl Cache {
         fs::write(folder.path().join("step"), content).unwrap();
         self.store.import_tree(folder.path()).unwrap()
     }
-}
-
-/// The kind of a step as it stands in its key.
-fn kind_of(kind: &Kind) -> String {
-    let (name, revision) = match kind {
-        Kind::Toolchain(_) => ("toolchain", steps::toolchain::REVISION),
-        Kind::Libc(_) => ("libc", steps::sysroot::LIBC_REVISION),
-        Kind::Libcxx(_) => ("libcxx", steps::sysroot::LIBCXX_REVISION),
-        Kind::Vfs => ("vfs", steps::sysroot::VFS_REVISION),
-        Kind::Sysroot => ("sysroot", steps::sysroot::MERGE_REVISION),
-        Kind::Tools => ("tools", steps::tools::REVISION),
-        Kind::Python(_) => ("python", steps::python::REVISION),
-        Kind::Library(_) => ("library", steps::library::REVISION),
-        Kind::Cpython(_) => ("cpython", steps::cpython::REVISION),
-        Kind::Rust(_) => ("rust", steps::rust::REVISION),
-        Kind::Crates => ("crates", steps::rust::CRATES_REVISION),
-        Kind::Extension(_) => ("extension", steps::packages::EXTENSION_REVISION),
-        Kind::Wheel { .. } => ("wheel", steps::packages::WHEEL_REVISION),
-        Kind::Guest => ("guest", steps::guest::REVISION),
-        Kind::Component(_) => ("component", steps::component::REVISION),
-    };
-    format!("{name}/{revision}")
 }
 
 /// A plan as text: the table that the verb `plan` prints, then where every step's inputs come from.
@@ -253,7 +220,7 @@ fn steps_come_after_what_they_need_and_have_names_of_their_own() {
             }
         }
     }
-    assert_eq!(plan.steps.last().unwrap().name, "component numpy+pydantic");
+    assert_eq!(plan.steps.last().unwrap().name, "check numpy+pydantic");
 }
 
 #[test]
@@ -317,7 +284,7 @@ fn changed_files_of_the_checkout_are_named() {
     assert_eq!(changes.len(), 1, "{changes:?}");
     assert!(changes[0].starts_with("`inputs.runtime/python` changed from `"), "{changes:?}");
     let rest = names_with(&plan, &statuses, |status| *status != Status::Hit);
-    assert_eq!(rest, ["guest", "component python"]);
+    assert_eq!(rest, ["guest", "component python", "check python"]);
 }
 
 #[test]
