@@ -346,6 +346,7 @@ fn a_plan_says_what_is_missing() {
     assert_eq!((answer.status, answer.stderr.as_str()), (0, ""));
     let first = answer.stdout.lines().next().unwrap_or_default();
     assert_eq!(first.split_whitespace().collect::<Vec<_>>(), ["toolchain", "missing"]);
-    let last = answer.stdout.lines().last().unwrap_or_default();
-    assert!(last.starts_with("component python  after cpython, "), "{last}");
+    let last: Vec<_> = answer.stdout.lines().rev().take(2).collect();
+    assert_eq!(last[0].split_whitespace().collect::<Vec<_>>().join(" "), "check python after component python");
+    assert!(last[1].starts_with("component python  after cpython, "), "{last:?}");
 }
