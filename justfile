@@ -79,7 +79,7 @@ build:
 # Run all tests; builds the components they need.
 [group('develop')]
 test *ARGS:
-    cargo test --release --no-fail-fast -p eryx-build --features e2e "$@"
+    ERYX_E2E_BARE=1 cargo test --release --no-fail-fast -p eryx-build --features e2e "$@"
 
 # Run the tests that need no component.
 [group('develop')]

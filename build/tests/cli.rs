@@ -347,6 +347,9 @@ fn a_plan_says_what_is_missing() {
     let first = answer.stdout.lines().next().unwrap_or_default();
     assert_eq!(first.split_whitespace().collect::<Vec<_>>(), ["toolchain", "missing"]);
     let last: Vec<_> = answer.stdout.lines().rev().take(2).collect();
-    assert_eq!(last[0].split_whitespace().collect::<Vec<_>>().join(" "), "check python after component python");
+    assert_eq!(
+        last[0].split_whitespace().collect::<Vec<_>>().join(" "),
+        "check python after component python"
+    );
     assert!(last[1].starts_with("component python  after cpython, "), "{last:?}");
 }

@@ -1,8 +1,8 @@
 //! The whole way, from recipes to Python code that runs in a component.
 //!
-//! The first test that needs it builds `numpy` and `pydantic` with the real cache. `ERYX_E2E_COMPONENT=<file>`
-//! takes a component that is there already; what needs a package that it has not is then left out, with
-//! `ERYX_E2E_BARE=1`.
+//! The first test that needs it builds `numpy` and `pydantic` with the real cache, or the bare interpreter with
+//! `ERYX_E2E_BARE=1`, which leaves out what needs a package. `ERYX_E2E_COMPONENT=<file>` takes a component that
+//! is there already.
 #![cfg(feature = "e2e")]
 
 #[path = "e2e/build.rs"]
@@ -43,6 +43,17 @@ fn bare() -> bool {
     std::env::var_os("ERYX_E2E_BARE").is_some_and(|value| value == "1")
 }
 
+/// A verb with the packages of the component.
+fn with_packages(verb: &str) -> Vec<&str> {
+    let packages: &[&str] = if bare() { &[] } else { &PACKAGES };
+    [&[verb], packages].concat()
+}
+
+/// The name of the component.
+fn stem() -> &'static str {
+    if bare() { "python" } else { "numpy+pydantic" }
+}
+
 /// The component, built once.
 fn component() -> &'static Path {
     static COMPONENT: OnceLock<PathBuf> = OnceLock::new();
@@ -50,9 +61,9 @@ fn component() -> &'static Path {
         if let Some(path) = std::env::var_os("ERYX_E2E_COMPONENT") {
             return std::path::absolute(path).unwrap();
         }
-        let output = eryx(&["bundle", PACKAGES[0], PACKAGES[1]]);
+        let output = eryx(&with_packages("bundle"));
         assert!(output.status.success(), "{}", text(&output.stderr));
-        checkout().join("dist").join(format!("{}.wasm", PACKAGES.join("+")))
+        checkout().join("dist").join(format!("{}.wasm", stem()))
     })
 }
 
