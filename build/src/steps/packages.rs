@@ -58,7 +58,7 @@ pub fn extension(work: &Work, recipe: &Recipe) -> Result<()> {
         Backend::Setuptools => setuptools(work, recipe, &root, &site)?,
         other => return Err(Error::new(format!("back end `{}` makes no extension module", other.name()))),
     }
-    metadata(work, recipe, &source, &site)?;
+    metadata(recipe, &source, &site)?;
     let modules = files_below(&site)?.iter().filter(|file| is_module(file)).count();
     if modules == 0 {
         return Err(Error::new(format!("the build of `{}` made no file `*{EXTENSION_SUFFIX}`", recipe.name)));
@@ -73,7 +73,7 @@ pub fn is_module(path: &Path) -> bool {
 }
 
 /// The metadata of an sdist is that of the package; back ends would write the same.
-fn metadata(work: &Work, recipe: &Recipe, source: &Path, site: &Path) -> Result<()> {
+fn metadata(recipe: &Recipe, source: &Path, site: &Path) -> Result<()> {
     let folder = site.join(format!("{}-{}.dist-info", recipe.name.file_stem(), recipe.version));
     copy(&source.join("PKG-INFO"), &folder.join("METADATA"))?;
     write(&folder.join("INSTALLER"), "eryx-build\n")?;
@@ -88,7 +88,6 @@ fn metadata(work: &Work, recipe: &Recipe, source: &Path, site: &Path) -> Result<
         record.push_str(&format!("{},,\n", file.display()));
     }
     record.push_str(&format!("{},,\n", prefix.display()));
-    let _ = work;
     write(&folder.join("RECORD"), record)
 }
 
