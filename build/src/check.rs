@@ -15,6 +15,8 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
+use memchr::memmem;
+
 use crate::digest::Digest;
 use crate::embed::{Embedder, Session, SessionOptions, format_size};
 use crate::error::{Context, Error, Result};
@@ -90,7 +92,7 @@ fn leak(bytes: &[u8], found: &inventory::Inventory, text: &str) -> Option<String
     if text.is_empty() {
         return None;
     }
-    let places = search::find_all(bytes, text.as_bytes());
+    let places: Vec<usize> = memmem::find_iter(bytes, text.as_bytes()).collect();
     let first = *places.first()?;
     let more = if places.len() > 1 { format!(" and {} more times", places.len() - 1) } else { String::new() };
     let around = search::printable_around(bytes, first);

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use memchr::memmem;
+
 use crate::archive::{self, Unpack};
 use crate::command::{Cmd, Log};
 use crate::error::{Context, Error, Result};
@@ -97,6 +99,42 @@ impl Work {
         Ok(())
     }
 
+    /// Replaces the work directory by `/build`, and every input that is a directory by its role, in all text
+    /// files of the result.
+    ///
+    /// # Errors
+    /// When a binary file names one: then a flag that maps paths is missing.
+    pub fn scrub(&self) -> Result<()> {
+        let mut names = vec![(self.dir.display().to_string(), "/build".to_owned())];
+        let folders = self.inputs.iter().filter(|(_, path)| path.is_dir());
+        names.extend(folders.map(|(role, path)| (path.display().to_string(), format!("/{role}"))));
+        let mut found = Vec::new();
+        for file in files_below(&self.out)? {
+            let path = self.out.join(&file);
+            if path.is_symlink() {
+                continue;
+            }
+            let bytes = fs::read(&path).context(|| format!("cannot read `{}`", path.display()))?;
+            let named = |(name, _): &&(String, String)| memmem::find(&bytes, name.as_bytes()).is_some();
+            let named: Vec<_> = names.iter().filter(named).collect();
+            if named.is_empty() {
+                continue;
+            }
+            match String::from_utf8(bytes) {
+                Ok(text) => {
+                    let replace = |text: String, (name, role): &(String, String)| text.replace(name, role);
+                    write(&path, named.into_iter().fold(text, replace))?;
+                }
+                Err(_) => found.push(format!("`{}`: {}", file.display(), ticked(&named))),
+            }
+        }
+        if found.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::new("paths of the build machine got into binary files").details(found))
+        }
+    }
+
     /// Applies the patch of input `patch/<file>` to a folder, with `-p1` and no fuzz.
     ///
     /// # Errors
@@ -109,6 +147,10 @@ impl Work {
             .run()
             .context(|| format!("patch `{file}` does not apply"))
     }
+}
+
+fn ticked(names: &[&(String, String)]) -> String {
+    names.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// Writes a file, making the folders above it.

@@ -1,27 +1,4 @@
-//! Finding texts in a large file.
-
-/// Every offset at which `needle` occurs in `haystack`, without overlaps (Horspool's algorithm).
-pub(super) fn find_all(haystack: &[u8], needle: &[u8]) -> Vec<usize> {
-    let length = needle.len();
-    let mut found = Vec::new();
-    if length == 0 {
-        return found;
-    }
-    let mut skip = [length; 256];
-    for (index, byte) in needle.iter().enumerate().take(length - 1) {
-        skip[usize::from(*byte)] = length - 1 - index;
-    }
-    let mut at = 0;
-    while let Some(window) = haystack.get(at..at + length) {
-        if window == needle {
-            found.push(at);
-            at += length;
-        } else {
-            at += skip[usize::from(window[length - 1])];
-        }
-    }
-    found
-}
+//! Showing where in a large file a text was found.
 
 /// The printable characters around an offset, for a message.
 pub(super) fn printable_around(bytes: &[u8], offset: usize) -> String {
@@ -37,26 +14,6 @@ pub(super) fn printable_around(bytes: &[u8], offset: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn finds_what_a_plain_search_finds() {
-        let text = b"abracadabra/home/x/home/xab";
-        for needle in ["abra", "a", "/home/x", "ab", "zzz", "abracadabra/home/x/home/xab"] {
-            let mut expected = Vec::new();
-            let mut at = 0;
-            while at + needle.len() <= text.len() {
-                if &text[at..at + needle.len()] == needle.as_bytes() {
-                    expected.push(at);
-                    at += needle.len();
-                } else {
-                    at += 1;
-                }
-            }
-            assert_eq!(find_all(text, needle.as_bytes()), expected, "{needle}");
-        }
-        assert!(find_all(b"ab", b"abc").is_empty());
-        assert!(find_all(b"ab", b"").is_empty());
-    }
 
     #[test]
     fn shows_what_stands_around() {

@@ -267,10 +267,8 @@ impl Checker<'_> {
         let fits = match backend {
             B::Wheel => kind == Kind::Pure,
             B::Cpython => kind == Kind::Interpreter,
-            B::Setuptools => matches!(kind, Kind::Extension | Kind::Pure),
-            B::MesonPython | B::CargoPyo3 => kind == Kind::Extension,
-            B::Cmake => matches!(kind, Kind::Extension | Kind::Library),
-            B::Autotools | B::Make => kind == Kind::Library,
+            B::Setuptools | B::MesonPython | B::CargoPyo3 => kind == Kind::Extension,
+            B::Cmake | B::Autotools | B::Make => kind == Kind::Library,
         };
         if !fits {
             let message =
@@ -315,15 +313,18 @@ impl Checker<'_> {
         let make = matches!(backend, B::Autotools | B::Make);
         let cargo = backend == B::CargoPyo3;
         let compiled = backend != B::Wheel;
+        let cpython = backend == B::Cpython;
+        // An archive is not linked, and CPython has no C++ code and brings its own flags.
+        let linked = matches!(backend, B::Setuptools | B::MesonPython | B::CargoPyo3 | B::Cpython);
         let keys = [
-            ("dir", build.dir.is_some(), compiled && !cargo),
+            ("dir", build.dir.is_some(), compiled && !cargo && !cpython),
             ("options", !build.options.is_empty(), compiled && !cargo),
             ("cflags", !build.cflags.is_empty(), compiled),
-            ("cxxflags", !build.cxxflags.is_empty(), compiled),
-            ("ldflags", !build.ldflags.is_empty(), compiled),
+            ("cxxflags", !build.cxxflags.is_empty(), compiled && !cpython),
+            ("ldflags", !build.ldflags.is_empty(), linked),
             ("env", !build.env.is_empty(), compiled),
-            ("exceptions", build.exceptions, compiled),
-            ("setjmp", build.setjmp, compiled),
+            ("exceptions", build.exceptions, compiled && !cpython),
+            ("setjmp", build.setjmp, compiled && !cpython),
             ("targets", !build.targets.is_empty(), make),
             ("install", !build.install.is_empty(), make),
             ("manifest", build.manifest.is_some(), cargo),

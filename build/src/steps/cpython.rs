@@ -5,7 +5,6 @@ use std::path::Path;
 
 use super::cross::{CFLAGS, Cross, words};
 use super::library::shown;
-use super::python::scrub;
 use super::{Work, copy_tree, write};
 use crate::error::{Error, Result};
 use crate::recipe::{Answers, Backend, Recipe};
@@ -53,7 +52,7 @@ pub fn build(work: &Work, recipe: &Recipe) -> Result<()> {
     for (_, host) in work.inputs_of("host/") {
         flags.push(format!("-I{}", host.join("include").display()));
     }
-    let cross = Cross::new(work, work.input("sysroot")?, &flags)?;
+    let cross = Cross::new(work, work.input("sysroot")?, &flags, &[])?;
     let build = work.dir.join("build-guest");
     configure(work, recipe, &cross, answers, &source, &build)?;
     work.cmd("make").cwd(&build).arg(format!("-j{}", work.jobs)).arg("libpython3.14.a").run()?;
@@ -67,14 +66,7 @@ pub fn build(work: &Work, recipe: &Recipe) -> Result<()> {
     copy_tree(&source.join("Lib"), &stdlib, &kept)?;
     let data = fs::read_to_string(build.join("pybuilddir.txt"))?;
     copy_tree(&build.join(data.trim()), &stdlib, &|path| path.extension().is_some_and(|kind| kind == "py"))?;
-    scrub(&work.out, &work.dir)?;
-    for folder in ["toolchain", "sysroot"] {
-        scrub(&work.out, work.input(folder)?)?;
-    }
-    for (_, host) in work.inputs_of("host/") {
-        scrub(&work.out, host)?;
-    }
-    scrub(&work.out, work.input("python")?)?;
+    work.scrub()?;
     compile(work, &stdlib, STDLIB)
 }
 

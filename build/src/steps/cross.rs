@@ -30,11 +30,11 @@ pub struct Cross {
 }
 
 impl Cross {
-    /// Writes the wrappers into the step's work directory.
+    /// Writes the wrappers into the step's work directory; `cxxflags` come after `flags` in the one for C++.
     ///
     /// # Errors
     /// When they cannot be written.
-    pub fn new(work: &Work, sysroot: &Path, flags: &[String]) -> Result<Self> {
+    pub fn new(work: &Work, sysroot: &Path, flags: &[String], cxxflags: &[String]) -> Result<Self> {
         let toolchain = work.input("toolchain")?;
         let bin = work.dir.join("bin");
         let maps = std::iter::once((work.dir.as_path(), "/build"))
@@ -48,13 +48,14 @@ impl Cross {
             .join(" ");
         // The pinned clang does not look for the sysroot's C++ headers by itself.
         let headers = sysroot.join("include").join(TARGET).join("c++/v1");
-        let headers = format!(
-            "--start-no-unused-arguments -stdlib++-isystem '{}' --end-no-unused-arguments",
+        let cxx = format!(
+            " {} --start-no-unused-arguments -stdlib++-isystem '{}' --end-no-unused-arguments",
+            cxxflags.join(" "),
             headers.display()
         );
-        for (name, tool, headers) in [("cc", "clang", ""), ("c++", "clang++", headers.as_str())] {
+        for (name, tool, cxx) in [("cc", "clang", ""), ("c++", "clang++", cxx.as_str())] {
             let script = format!(
-                "#!/bin/sh\nexec '{}/bin/{tool}' --target={TARGET} '--sysroot={}' {headers} {maps} {} \"$@\"\n",
+                "#!/bin/sh\nexec '{}/bin/{tool}' --target={TARGET} '--sysroot={}' {maps} {}{cxx} \"$@\"\n",
                 toolchain.display(),
                 sysroot.display(),
                 flags.join(" "),

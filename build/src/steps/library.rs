@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::cross::{CFLAGS, Cross, SETJMP, words};
+use super::cross::{CFLAGS, Cross, EXCEPTIONS, SETJMP, words};
 use super::sysroot::{cmake_cross, with_tools};
 use super::{Work, copy};
 use crate::error::{Error, Result};
 use crate::recipe::{Answer, Answers, Backend, Recipe};
 
 /// Changes when the result changes for equal inputs.
-pub const REVISION: u32 = 2;
+pub const REVISION: u32 = 3;
 
 /// Builds a library recipe into a prefix with `include` and `lib`.
 ///
@@ -24,11 +24,14 @@ pub fn build(work: &Work, recipe: &Recipe) -> Result<()> {
     if recipe.build.setjmp {
         flags.extend(words(SETJMP));
     }
+    if recipe.build.exceptions {
+        flags.extend(words(EXCEPTIONS));
+    }
     flags.extend(recipe.build.cflags.iter().cloned());
     for (_, host) in work.inputs_of("host/") {
         flags.push(format!("-I{}", host.join("include").display()));
     }
-    let cross = Cross::new(work, work.input("sysroot")?, &flags)?;
+    let cross = Cross::new(work, work.input("sysroot")?, &flags, &recipe.build.cxxflags)?;
     match &recipe.build.backend {
         Backend::Cmake { cross: answers } => cmake(work, recipe, &cross, answers, &root)?,
         Backend::Autotools { cross: answers, targets, install } => {
@@ -89,8 +92,8 @@ fn make(
     install: &BTreeMap<String, String>,
     root: &Path,
 ) -> Result<()> {
-    let assignments =
-        ["cc", "ar", "ranlib"].map(|tool| format!("{}={}", tool.to_uppercase(), cross.tool(tool).display()));
+    let assignments = [("CC", "cc"), ("CXX", "c++"), ("AR", "ar"), ("RANLIB", "ranlib")]
+        .map(|(variable, tool)| format!("{variable}={}", cross.tool(tool).display()));
     let mut run = work.cmd("make").cwd(root).arg(format!("-j{}", work.jobs)).envs(&recipe.build.env);
     if matches!(recipe.build.backend, Backend::Make { .. }) {
         run = run.args(&assignments).args(&recipe.build.options);

@@ -18,7 +18,7 @@ use crate::error::{Context, Error, Result};
 use crate::recipe::{Answer, Answers, Backend, Cargo, Recipe};
 
 /// Changes when the result changes for equal inputs.
-pub const EXTENSION_REVISION: u32 = 2;
+pub const EXTENSION_REVISION: u32 = 3;
 /// Changes when the result changes for equal inputs.
 pub const WHEEL_REVISION: u32 = 2;
 
@@ -59,6 +59,7 @@ pub fn extension(work: &Work, recipe: &Recipe) -> Result<()> {
         other => return Err(Error::new(format!("back end `{}` makes no extension module", other.name()))),
     }
     metadata(recipe, &source, &site)?;
+    work.scrub()?;
     let modules = files_below(&site)?.iter().filter(|file| is_module(file)).count();
     if modules == 0 {
         return Err(Error::new(format!("the build of `{}` made no file `*{EXTENSION_SUFFIX}`", recipe.name)));
@@ -174,14 +175,12 @@ fn extension_wrappers(work: &Work, recipe: &Recipe) -> Result<Cross> {
         libraries.push(format!("-L{}", host.join("lib").display()));
     }
     libraries.extend(recipe.build.ldflags.iter().cloned());
-    let cross = Cross::new(work, work.input("sysroot")?, &flags)?;
+    let cross = Cross::new(work, work.input("sysroot")?, &flags, &recipe.build.cxxflags)?;
     for name in ["cc", "c++"] {
         let plain = cross.bin.join(format!("plain-{name}"));
         fs::rename(cross.tool(name), &plain)?;
-        let cxxflags = if name == "c++" { recipe.build.cxxflags.join(" ") } else { String::new() };
         let script = WRAPPER
             .replace("@PLAIN@", &plain.display().to_string())
-            .replace("@CXXFLAGS@", &cxxflags)
             .replace("@TAGS@", &cross.open_tags())
             .replace("@LIBRARIES@", &libraries.join(" "));
         write_executable(&cross.tool(name), script)?;
@@ -212,11 +211,11 @@ case $out in
     *) set -- "$@" "$word" ;;
     esac
   done
-  exec '@PLAIN@' @CXXFLAGS@ -shared -Wl,--gc-sections -Wl,--strip-debug @TAGS@ "$@" \
+  exec '@PLAIN@' -shared -Wl,--gc-sections -Wl,--strip-debug @TAGS@ "$@" \
     "-Wl,--export=PyInit_$module" -Wl,-Bdynamic @LIBRARIES@
   ;;
 esac
-exec '@PLAIN@' @CXXFLAGS@ "$@"
+exec '@PLAIN@' "$@"
 "#;
 
 /// libvfs.so names an image library among those it needs, and the linker looks for it.

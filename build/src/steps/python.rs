@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::{Work, files_below};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::recipe::Recipe;
 
 /// Changes when the result changes for equal inputs.
@@ -34,7 +34,7 @@ pub fn build(work: &Work, recipe: &Recipe) -> Result<()> {
             fs::remove_file(work.out.join(file))?;
         }
     }
-    scrub(&work.out, &work.dir)?;
+    work.scrub()?;
     work.cmd(work.out.join("bin/python3.14"))
         .args(["-c", "import zlib, hashlib, json, subprocess, concurrent.futures, unicodedata"])
         .run()
@@ -50,32 +50,4 @@ fn remove(path: &Path) -> Result<()> {
         fs::remove_file(path)?;
     }
     Ok(())
-}
-
-/// Replaces the work directory by `/build` in all text files of a result.
-///
-/// # Errors
-/// When a binary file has it: then a flag that maps paths is missing.
-pub fn scrub(out: &Path, dir: &Path) -> Result<()> {
-    let needle = dir.display().to_string();
-    let mut found = Vec::new();
-    for file in files_below(out)? {
-        let path = out.join(&file);
-        if path.is_symlink() {
-            continue;
-        }
-        let bytes = fs::read(&path)?;
-        if !bytes.windows(needle.len()).any(|window| window == needle.as_bytes()) {
-            continue;
-        }
-        match String::from_utf8(bytes) {
-            Ok(text) => fs::write(&path, text.replace(&needle, "/build"))?,
-            Err(_) => found.push(format!("`{}`", file.display())),
-        }
-    }
-    if found.is_empty() {
-        Ok(())
-    } else {
-        Err(Error::new("the path of the work directory got into binary files").details(found))
-    }
 }

@@ -60,7 +60,7 @@ pub fn libc(work: &Work, sources: &[Source], params: &Value) -> Result<()> {
     for patch in params["patches"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         work.patch(patch, &source)?;
     }
-    let cross = Cross::new(work, &work.out, &[])?;
+    let cross = Cross::new(work, &work.out, &[], &[])?;
     let builtins =
         work.input("toolchain")?.join(RESOURCES).join("lib/wasm32-unknown-wasip1/libclang_rt.builtins.a");
     let build = work.dir.join("build");
@@ -112,7 +112,7 @@ pub fn libcxx(work: &Work, sources: &[Source]) -> Result<()> {
     let source = work.dir.join("llvm");
     work.unpack(sources, &[], &source)?;
     let flags = [words(CFLAGS), words(EXCEPTIONS), words(&["-fvisibility=default"])].concat();
-    let cross = Cross::new(work, work.input("libc")?, &flags)?;
+    let cross = Cross::new(work, work.input("libc")?, &flags, &[])?;
     let build = work.dir.join("build");
     let headers = format!("{}/include/{TARGET}/c++/v1", work.out.display());
     let lib = work.out.join("lib").join(TARGET);
@@ -224,7 +224,7 @@ pub fn libcxx(work: &Work, sources: &[Source]) -> Result<()> {
 /// When a command fails.
 pub fn vfs(work: &Work) -> Result<()> {
     let source = work.input("vfs")?.to_owned();
-    let cross = Cross::new(work, work.input("libc")?, &words(CFLAGS))?;
+    let cross = Cross::new(work, work.input("libc")?, &words(CFLAGS), &[])?;
     let mut objects: Vec<PathBuf> = Vec::new();
     for file in files_below(&source)? {
         if file.extension().is_some_and(|extension| extension == "c") && file.parent() == Some(Path::new(""))
