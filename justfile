@@ -79,17 +79,12 @@ build:
 # Run all tests; builds the components they need.
 [group('develop')]
 test *ARGS:
-    ERYX_E2E_BARE=1 cargo test --release --no-fail-fast -p eryx-build --features e2e "$@"
+    cargo test --release --no-fail-fast -p eryx-build --features e2e "$@"
 
 # Run the tests that need no component.
 [group('develop')]
 test-fast *ARGS:
     cargo test --release --no-fail-fast -p eryx-build "$@"
-
-# Run the tests of the session's Python parts natively; they need Python 3.14.
-[group('develop')]
-test-session PYTHON="python3.14":
-    cd runtime/tests && "$1" -m unittest
 
 # Measure; a table, and `target/bench.json`.
 [group('develop')]

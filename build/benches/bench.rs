@@ -6,7 +6,10 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `ERYX_BENCH_COMPONENT` | a component that takes the place of `dist/numpy+pydantic.wasm` |
-//! | `ERYX_BENCH_NUMPY` | a program `python3` with a native numpy, for the baseline of the numpy workload |
+//!
+//! The baseline of the Python workload is the build machine's CPython of the same version, from the store; that of
+//! numpy's is the same interpreter with the wheel of the same version that the package index has, which pip fetches
+//! into `target/`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,6 +18,8 @@ use std::time::Instant;
 use eryx_build::embed::{Embedder, Image, SessionOptions};
 use eryx_build::error::{Error, Result};
 use eryx_build::layout::Layout;
+use eryx_build::name::PackageName;
+use eryx_build::recipe::Catalog;
 use eryx_build::report;
 use eryx_build::store::{Output, Store};
 use serde_json::{Value, json};
@@ -45,6 +50,8 @@ def work():
     sorted(rows, key=lambda row: row['name'])
 timed(work)
 ";
+const IMPORT: &str =
+    "import time\nstart = time.perf_counter()\nimport numpy\nprint(time.perf_counter() - start)";
 const NUMPY: &str = "
 import numpy as np
 rng = np.random.default_rng(1)
@@ -124,7 +131,7 @@ fn run() -> Result<()> {
     if guest(&image, "import importlib.util\nprint(importlib.util.find_spec('numpy') is not None)")?
         == "True\n"
     {
-        with_numpy(&image, &mut entries)?;
+        with_numpy(&layout, python.as_deref(), &image, &mut entries)?;
     }
 
     show(&entries);
@@ -155,20 +162,55 @@ fn built(layout: &Layout, entries: &mut Vec<Entry>) -> Result<PathBuf> {
     Ok(layout.dist.join("numpy+pydantic.wasm"))
 }
 
-fn with_numpy(image: &Image, entries: &mut Vec<Entry>) -> Result<()> {
-    let native_numpy = std::env::var_os("ERYX_BENCH_NUMPY").map(PathBuf::from);
+fn with_numpy(layout: &Layout, python: Option<&Path>, image: &Image, entries: &mut Vec<Entry>) -> Result<()> {
+    let native_numpy = python.map(|python| native_numpy(layout, python)).transpose()?;
     let mut import = f64::INFINITY;
     for _ in 0..RUNS {
-        let code =
-            "import time\nstart = time.perf_counter()\nimport numpy\nprint(time.perf_counter() - start)";
-        import = import.min(seconds(&guest(image, code)?)?);
+        import = import.min(seconds(&guest(image, IMPORT)?)?);
     }
-    let code = "import time; start = time.perf_counter(); import numpy; print(time.perf_counter() - start)";
-    let baseline = native_numpy.as_deref().map(|python| seconds(&native(python, code)?)).transpose()?;
+    let baseline = native_numpy.as_ref().map(|numpy| numpy.import()).transpose()?;
     entries.push(Entry { name: "import numpy", value: import, unit: "s", baseline });
-    let baseline = native_numpy.as_deref().map(|python| native_seconds(python, NUMPY)).transpose()?;
+    let baseline = native_numpy.as_ref().map(|numpy| numpy.run(&format!("{TIMED}{NUMPY}"))).transpose()?;
     entries.push(Entry { name: "numpy workload", value: guest_seconds(image, NUMPY)?, unit: "s", baseline });
     Ok(())
+}
+
+/// A native Python with a native numpy beside it.
+struct NativeNumpy {
+    python: PathBuf,
+    site: PathBuf,
+}
+
+impl NativeNumpy {
+    fn run(&self, code: &str) -> Result<f64> {
+        let path = format!("import sys\nsys.path.insert(0, {:?})\n{code}", self.site.display().to_string());
+        seconds(&native(&self.python, &path)?)
+    }
+
+    fn import(&self) -> Result<f64> {
+        let mut best = f64::INFINITY;
+        for _ in 0..RUNS {
+            best = best.min(self.run(IMPORT)?);
+        }
+        Ok(best)
+    }
+}
+
+/// The wheel of the version that the recipe has, for the interpreter of the baseline.
+fn native_numpy(layout: &Layout, python: &Path) -> Result<NativeNumpy> {
+    let catalog = Catalog::load(&layout.recipes())?;
+    let recipe = (catalog.get(&PackageName::new("numpy")?)).ok_or_else(|| Error::new("no recipe `numpy`"))?;
+    let wanted = format!("numpy=={}", recipe.version);
+    let site = layout.checkout.join("target/bench").join(&wanted);
+    if !site.join("numpy").is_dir() {
+        // The machine's pip stands in for the interpreter's own, which it was built without.
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--target"]);
+        pip.arg(&site).args(["--implementation", "cp", "--python-version", "3.14"]);
+        pip.args(["--platform", "manylinux_2_28_x86_64", "--platform", "manylinux_2_27_x86_64"]);
+        output(pip.arg(&wanted))?;
+    }
+    Ok(NativeNumpy { python: python.to_owned(), site })
 }
 
 fn fastest(mut work: impl FnMut() -> Result<()>) -> Result<f64> {

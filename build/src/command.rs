@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Context, Error, Result};
 
 /// How many lines of a failed command's output are shown.
@@ -34,6 +36,18 @@ pub fn processes_started() -> u64 {
 #[derive(Debug, Clone)]
 pub struct Log {
     path: PathBuf,
+    failed: Option<PathBuf>,
+}
+
+/// A command that failed, as it is kept for `shell`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// The command line, quoted for a shell.
+    pub command: String,
+    /// Where it ran.
+    pub cwd: PathBuf,
+    /// Its whole environment.
+    pub env: BTreeMap<String, String>,
 }
 
 impl Log {
@@ -46,7 +60,13 @@ impl Log {
             std::fs::create_dir_all(folder).context(|| format!("cannot create `{}`", folder.display()))?;
         }
         File::create(path).context(|| format!("cannot create log `{}`", path.display()))?;
-        Ok(Self { path: path.to_owned() })
+        Ok(Self { path: path.to_owned(), failed: None })
+    }
+
+    /// Also keeps the command that fails, as [`Failed`] in a file.
+    #[must_use]
+    pub fn keeping(self, failed: PathBuf) -> Self {
+        Self { failed: Some(failed), ..self }
     }
 
     /// Where the log is.
@@ -176,9 +196,19 @@ impl Cmd {
         if status.success() {
             return Ok(captured);
         }
+        self.keep(&shown)?;
         Err(Error::new(format!("`{}` exited with {status}", abbreviated(&shown)))
             .details(self.log.tail(offset)?)
             .detail(format!("full log: `{}`", self.log.path.display())))
+    }
+
+    fn keep(&self, shown: &str) -> Result<()> {
+        let Some(path) = &self.log.failed else { return Ok(()) };
+        let text = |text: &OsString| text.to_string_lossy().into_owned();
+        let env = self.env.iter().map(|(name, value)| (text(name), text(value))).collect();
+        let failed = Failed { command: shown.to_owned(), cwd: self.cwd.clone(), env };
+        let bytes = serde_json::to_vec_pretty(&failed).map_err(|error| Error::new(error.to_string()))?;
+        std::fs::write(path, bytes).context(|| format!("cannot write `{}`", path.display()))
     }
 
     fn shown(&self) -> String {
@@ -241,6 +271,20 @@ mod tests {
         assert_eq!(output, "ONLY=this\n");
         let logged = std::fs::read_to_string(log.path()).unwrap();
         assert!(logged.ends_with("$ /usr/bin/env\nONLY=this\n"), "{logged}");
+    }
+
+    #[test]
+    fn a_command_that_failed_is_kept() {
+        let (folder, log) = log();
+        let kept = folder.path().join("failed.json");
+        let log = log.keeping(kept.clone());
+        Cmd::new("/bin/true", folder.path(), &log).run().unwrap();
+        assert!(!kept.exists());
+        Cmd::new("/bin/sh", folder.path(), &log).args(["-c", "exit 3"]).env("A", "b c").run().unwrap_err();
+        let failed: Failed = serde_json::from_slice(&std::fs::read(kept).unwrap()).unwrap();
+        let env = BTreeMap::from([("A".to_owned(), "b c".to_owned())]);
+        let command = "/bin/sh -c 'exit 3'".to_owned();
+        assert_eq!(failed, Failed { command, cwd: folder.path().to_owned(), env });
     }
 
     #[test]

@@ -244,7 +244,7 @@ impl Executor<'_> {
         for (role, input) in &step.inputs {
             inputs.insert(role.clone(), self.materialise(plan, input, outputs)?);
         }
-        let log = Log::create(&self.layout.log(&label))?;
+        let log = Log::create(&self.layout.log(&label))?.keeping(dir.join(layout::FAILED));
         let work = Work { dir: dir.clone(), out: out.clone(), inputs, log, jobs: self.jobs };
         dispatch(step, &work, self.fetcher.offline())?;
         // Read-only inputs that a build copied may have left folders that only their owner may enter.

@@ -98,6 +98,9 @@ fn path_variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
+/// The file in a kept work directory that holds the command that failed.
+pub const FAILED: &str = "failed-command.json";
+
 /// A step's name as a file name: what is not a letter, a digit, a dot or a dash becomes a dash.
 #[must_use]
 pub fn file_name(step: &str) -> String {

@@ -47,6 +47,25 @@ pub struct Work {
     pub jobs: usize,
 }
 
+/// The environment that all steps share, for a step in `dir`.
+#[must_use]
+pub fn environment(dir: &Path) -> BTreeMap<String, String> {
+    let home = dir.display().to_string();
+    [
+        ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+        ("HOME", &home),
+        ("TMPDIR", &home),
+        ("LC_ALL", "C.UTF-8"),
+        ("TZ", "UTC"),
+        ("SOURCE_DATE_EPOCH", SOURCE_DATE_EPOCH),
+        ("PYTHONHASHSEED", "0"),
+        ("PYTHONDONTWRITEBYTECODE", "1"),
+        ("PYTHONNOUSERSITE", "1"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
+}
+
 impl Work {
     /// The path of an input.
     ///
@@ -66,16 +85,7 @@ impl Work {
 
     /// A command in the work directory with the environment that all steps share.
     pub fn cmd(&self, program: impl AsRef<std::ffi::OsStr>) -> Cmd {
-        Cmd::new(program, &self.dir, &self.log)
-            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
-            .env("HOME", &self.dir)
-            .env("TMPDIR", &self.dir)
-            .env("LC_ALL", "C.UTF-8")
-            .env("TZ", "UTC")
-            .env("SOURCE_DATE_EPOCH", SOURCE_DATE_EPOCH)
-            .env("PYTHONHASHSEED", "0")
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .env("PYTHONNOUSERSITE", "1")
+        Cmd::new(program, &self.dir, &self.log).envs(environment(&self.dir))
     }
 
     /// Unpacks sources (inputs `source/<file>`) into a folder and applies patches (inputs `patch/<file>`).

@@ -3,6 +3,8 @@
 //! Each test has a directory of its own with a copy of the checkout, which is shown as `<dir>`.
 //! `ERYX_BLESS=1 cargo test --test cli` rewrites the expectations in `tests/cli/`.
 
+mod checkout;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -27,10 +29,14 @@ impl Place {
     /// With a copy of everything that a plan is made from, and no lock file.
     fn with_checkout() -> Self {
         let place = Self::new();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        for part in ["recipes", "sysroot", "runtime"] {
-            copy(&source.join(part), &place.path(&format!("checkout/{part}")));
-        }
+        checkout::copy(&place.path("checkout"));
+        place
+    }
+
+    /// With the lock file, too, so that nobody need be asked for a plan.
+    fn locked() -> Self {
+        let place = Self::new();
+        checkout::copy_locked(&place.path("checkout"));
         place
     }
 
@@ -67,19 +73,6 @@ impl Place {
         assert_eq!(answer.stderr, stderr, "standard error of {arguments:?}");
         assert_eq!(answer.stdout, stdout, "standard output of {arguments:?}");
         assert_eq!(answer.status, status, "status of {arguments:?}");
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        if !entry.file_type().unwrap().is_dir() {
-            fs::copy(source, target).unwrap();
-        } else if entry.file_name() != "target" {
-            copy(&source, &target);
-        }
     }
 }
 
@@ -219,9 +212,7 @@ fn names_that_are_no_requirements_are_told_together() {
 
 #[test]
 fn offline_the_first_missing_input_is_named() {
-    let place = Place::with_checkout();
-    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../eryx.lock");
-    fs::copy(lock, place.path("checkout/eryx.lock")).unwrap();
+    let place = Place::locked();
     let answer = place.run(&["bundle", "--offline", "--jobs", "1"]);
     assert_eq!((answer.status, answer.stdout.as_str()), (1, ""));
     // How long it took to find out is not what is tested.
@@ -326,22 +317,26 @@ fn a_shell_stands_where_the_step_failed() {
     let place = Place::with_checkout();
     let folder = place.path("cache/work/library-zlib-0123456789ab");
     fs::create_dir_all(&folder).unwrap();
+    let failed = r#"{"command": "make 'a b'", "cwd": "/there", "env": {"CC": "the compiler"}}"#;
+    fs::write(folder.join("failed-command.json"), failed).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
     command.args(["shell", "library zlib"]).env("ERYX_CACHE", place.path("cache"));
-    command.env("ERYX_CHECKOUT", place.path("checkout")).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.env("ERYX_CHECKOUT", place.path("checkout")).stdin(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).env("HOME", "/elsewhere");
     let mut child = command.spawn().unwrap();
-    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"pwd; exit 7\n").unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"pwd; echo $CC$HOME; exit 7\n").unwrap();
     let output = child.wait_with_output().unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(stdout.trim_end(), folder.canonicalize().unwrap().display().to_string());
+    let expected = format!("{}\nthe compiler\n", folder.canonicalize().unwrap().display());
+    assert_eq!(stdout, expected);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(stderr, "this command failed in `/there`:\nmake 'a b'\n");
     assert_eq!(output.status.code(), Some(7), "the shell's own status");
 }
 
 #[test]
 fn a_plan_says_what_is_missing() {
-    let place = Place::with_checkout();
-    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../eryx.lock");
-    fs::copy(lock, place.path("checkout/eryx.lock")).unwrap();
+    let place = Place::locked();
     let answer = place.run(&["plan", "--offline"]);
     assert_eq!((answer.status, answer.stderr.as_str()), (0, ""));
     let first = answer.stdout.lines().next().unwrap_or_default();

@@ -1,18 +1,22 @@
 //! The whole way, from recipes to Python code that runs in a component.
 //!
-//! The first test that needs it builds `numpy` and `pydantic` with the real cache, or the bare interpreter with
-//! `ERYX_E2E_BARE=1`, which leaves out what needs a package. `ERYX_E2E_COMPONENT=<file>` takes a component that
-//! is there already.
+//! The first test that needs it builds `numpy` and `pydantic` with the real cache.
+//! `ERYX_E2E_COMPONENT=<file>` takes a component with both that is there already.
 #![cfg(feature = "e2e")]
 
 #[path = "e2e/build.rs"]
 mod build;
+mod checkout;
 #[path = "e2e/guest.rs"]
 mod guest;
 #[path = "e2e/run.rs"]
 mod run;
+#[path = "e2e/session.rs"]
+mod session_code;
 #[path = "e2e/state.rs"]
 mod state;
+#[path = "e2e/wheels.rs"]
+mod wheels;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -23,35 +27,26 @@ use eryx_build::layout::Layout;
 
 /// The packages of the component.
 const PACKAGES: [&str; 2] = ["numpy", "pydantic"];
+/// Its name.
+const STEM: &str = "numpy+pydantic";
 
-fn checkout() -> PathBuf {
+fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
 /// Runs the binary in the checkout, with the environment of the test.
 fn eryx(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
-    command.args(arguments).current_dir(checkout()).stdin(Stdio::null()).output().unwrap()
+    command.args(arguments).current_dir(root()).stdin(Stdio::null()).output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// Whether the component was given and has no packages.
-fn bare() -> bool {
-    std::env::var_os("ERYX_E2E_BARE").is_some_and(|value| value == "1")
-}
-
 /// A verb with the packages of the component.
 fn with_packages(verb: &str) -> Vec<&str> {
-    let packages: &[&str] = if bare() { &[] } else { &PACKAGES };
-    [&[verb], packages].concat()
-}
-
-/// The name of the component.
-fn stem() -> &'static str {
-    if bare() { "python" } else { "numpy+pydantic" }
+    [&[verb], &PACKAGES[..]].concat()
 }
 
 /// The component, built once.
@@ -63,7 +58,7 @@ fn component() -> &'static Path {
         }
         let output = eryx(&with_packages("bundle"));
         assert!(output.status.success(), "{}", text(&output.stderr));
-        checkout().join("dist").join(format!("{}.wasm", stem()))
+        root().join("dist").join(format!("{STEM}.wasm"))
     })
 }
 

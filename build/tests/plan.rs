@@ -3,6 +3,8 @@
 //! `ERYX_BLESS=1 cargo test --test plan` rewrites the expectations in `tests/plan/`; look at the difference
 //! before you commit it.
 
+mod checkout;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -23,7 +25,7 @@ use eryx_build::report::Report;
 use eryx_build::resolve::{Chosen, Closure, parse_requests, resolve};
 use eryx_build::store::{Output, Record, Store};
 
-fn checkout() -> PathBuf {
+fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
@@ -107,7 +109,7 @@ impl Cache {
         let options = FetchOptions { offline: true, ..FetchOptions::default() };
         Self {
             store: Store::open(&cache).unwrap(),
-            layout: Layout { cache, checkout: checkout(), dist: folder.path().join("dist") },
+            layout: Layout { cache, checkout: root(), dist: folder.path().join("dist") },
             fetcher: Fetcher::new(options),
             report: Report::silent(),
             _folder: folder,
@@ -155,7 +157,7 @@ fn text_of(plan: &Plan, statuses: &[Status]) -> String {
                 Input::Step(place) => format!("step {}", plan.steps[*place].name),
                 Input::Pin(pin) => format!("file {}", pin.file),
                 Input::Local { path, .. } => {
-                    format!("checkout {}", path.strip_prefix(checkout()).unwrap().display())
+                    format!("checkout {}", path.strip_prefix(root()).unwrap().display())
                 }
             };
             writeln!(text, "  {role}: {from}").unwrap();
@@ -174,23 +176,9 @@ fn names_with(plan: &Plan, statuses: &[Status], wanted: impl Fn(&Status) -> bool
 }
 
 /// A copy of what plans are made from, which a test may change.
-fn copied_checkout() -> tempfile::TempDir {
-    fn copy(from: &Path, to: &Path) {
-        fs::create_dir_all(to).unwrap();
-        for entry in fs::read_dir(from).unwrap() {
-            let entry = entry.unwrap();
-            let (source, target) = (entry.path(), to.join(entry.file_name()));
-            if !entry.file_type().unwrap().is_dir() {
-                fs::copy(source, target).unwrap();
-            } else if entry.file_name() != "target" {
-                copy(&source, &target);
-            }
-        }
-    }
+fn copied_root() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    for part in ["recipes", "sysroot", "runtime"] {
-        copy(&checkout().join(part), &folder.path().join(part));
-    }
+    checkout::copy(folder.path());
     folder
 }
 
@@ -203,14 +191,14 @@ fn edit(path: &Path, from: &str, to: &str) {
 #[test]
 fn plans_are_golden() {
     for (file, packages) in [("python.txt", &[][..]), ("numpy+pydantic.txt", &["numpy", "pydantic"])] {
-        let plan = plan_in(&checkout(), packages);
+        let plan = plan_in(&root(), packages);
         assert_golden(file, &text_of(&plan, &Cache::new().status(&plan)));
     }
 }
 
 #[test]
 fn steps_come_after_what_they_need_and_have_names_of_their_own() {
-    let plan = plan_in(&checkout(), &["numpy", "pydantic"]);
+    let plan = plan_in(&root(), &["numpy", "pydantic"]);
     let mut seen = std::collections::BTreeSet::new();
     for (place, step) in plan.steps.iter().enumerate() {
         assert!(seen.insert(&step.name), "`{}` is there twice", step.name);
@@ -226,15 +214,15 @@ fn steps_come_after_what_they_need_and_have_names_of_their_own() {
 #[test]
 fn a_plan_does_not_depend_on_where_the_checkout_is() {
     let cache = Cache::new();
-    cache.publish(&plan_in(&checkout(), &["numpy"]));
-    let moved = plan_in(copied_checkout().path(), &["numpy"]);
+    cache.publish(&plan_in(&root(), &["numpy"]));
+    let moved = plan_in(copied_root().path(), &["numpy"]);
     let statuses = cache.status(&moved);
     assert_eq!(names_with(&moved, &statuses, |status| *status != Status::Hit), Vec::<String>::new());
 }
 
 #[test]
 fn one_changed_flag_makes_one_step_stale() {
-    let folder = copied_checkout();
+    let folder = copied_root();
     let recipe = folder.path().join("recipes/zlib/recipe.toml");
     let cache = Cache::new();
     cache.publish(&plan_in(folder.path(), &[]));
@@ -262,7 +250,7 @@ fn one_changed_flag_makes_one_step_stale() {
 
 #[test]
 fn what_people_read_is_part_of_no_build() {
-    let folder = copied_checkout();
+    let folder = copied_root();
     let cache = Cache::new();
     cache.publish(&plan_in(folder.path(), &[]));
     edit(&folder.path().join("recipes/cpython/recipe.toml"), "\nreason = \"", "\nreason = \"in short: ");
@@ -273,7 +261,7 @@ fn what_people_read_is_part_of_no_build() {
 
 #[test]
 fn changed_files_of_the_checkout_are_named() {
-    let folder = copied_checkout();
+    let folder = copied_root();
     let cache = Cache::new();
     cache.publish(&plan_in(folder.path(), &[]));
     let source = folder.path().join("runtime/python/eryx.py");
@@ -289,7 +277,7 @@ fn changed_files_of_the_checkout_are_named() {
 
 #[test]
 fn a_host_requirement_without_a_recipe_is_refused() {
-    let folder = copied_checkout();
+    let folder = copied_root();
     edit(&folder.path().join("recipes/cpython/recipe.toml"), "\"zlib\", \"bzip2\"", "\"zlip\", \"bzip2\"");
     let error = Catalog::load(&folder.path().join("recipes")).unwrap_err().to_string();
     let error = error.replace(&format!("{}/", folder.path().display()), "");
@@ -298,19 +286,19 @@ fn a_host_requirement_without_a_recipe_is_refused() {
 
 #[test]
 fn a_package_without_a_recipe_is_refused() {
-    let catalog = Catalog::load(&checkout().join("recipes")).unwrap();
+    let catalog = Catalog::load(&root().join("recipes")).unwrap();
     let mut closure = closure_of(&catalog, &[]);
     let name = PackageName::new("spam").unwrap();
     closure.packages.push(Chosen::Recipe { name, version: "1.0".parse().unwrap() });
-    let error = plan_of(&checkout(), &catalog, &closure).unwrap_err();
+    let error = plan_of(&root(), &catalog, &closure).unwrap_err();
     assert_eq!(error.to_string(), "expected a recipe `spam` but there is none");
 }
 
 #[test]
 fn a_table_of_pins_that_is_missing_is_named() {
-    let catalog = Catalog::load(&checkout().join("recipes")).unwrap();
+    let catalog = Catalog::load(&root().join("recipes")).unwrap();
     let closure = closure_of(&catalog, &[]);
-    let (checkout, pins) = (checkout(), BTreeMap::new());
+    let (checkout, pins) = (root(), BTreeMap::new());
     let machine = String::new();
     let materials = Materials {
         checkout: &checkout,

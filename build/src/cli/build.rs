@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Mutex;
 
 use super::BundleArgs;
@@ -233,15 +232,4 @@ fn point(folder: &Path, name: &str, target: &str) -> Result<()> {
     let fresh = stage.path().join(name);
     std::os::unix::fs::symlink(target, &fresh).context(what)?;
     fs::rename(&fresh, &link).context(what)
-}
-
-/// A shell for `shell`.
-pub(super) fn interactive(dir: &Path) -> Result<u8> {
-    let status = Command::new("/bin/sh")
-        .current_dir(dir)
-        .env("PATH", format!("{}/bin:/usr/local/bin:/usr/bin:/bin", dir.display()))
-        .env("HOME", dir)
-        .status()
-        .context(|| "cannot start `/bin/sh`".to_owned())?;
-    Ok(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))
 }

@@ -2,15 +2,18 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use super::RunArgs;
 use crate::check::{self, CheckOptions, Package};
+use crate::command::Failed;
 use crate::embed::{self, Code, Grant, RunOptions, parse_duration, parse_size};
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::execute::work_prefix;
-use crate::layout::Layout;
+use crate::layout::{FAILED, Layout};
 use crate::recipe::Catalog;
 use crate::report;
+use crate::steps::{environment, files_below};
 use crate::store::Store;
 
 /// The status for a component that cannot be started, as opposed to code that fails in it.
@@ -77,10 +80,13 @@ pub(super) fn recipes() -> Result<u8> {
 
 pub(super) fn clean() -> Result<u8> {
     let layout = Layout::discover()?;
-    let freed = Store::open(&layout.cache)?.clean()?;
+    let mut freed = Store::open(&layout.cache)?.clean()?;
     for folder in ["work", "log", "compiled"] {
         let path = layout.cache.join(folder);
         if path.exists() {
+            for file in files_below(&path)? {
+                freed += fs::symlink_metadata(path.join(file))?.len();
+            }
             fs::remove_dir_all(path)?;
         }
     }
@@ -103,8 +109,30 @@ pub(super) fn shell(step: &str) -> Result<u8> {
     }
     found.sort();
     match found.pop() {
-        Some((_, path)) => super::build::interactive(&path),
+        Some((_, path)) => interactive(&path),
         None => Err(Error::new(format!("expected a kept work directory of step `{step}` but found none"))
             .hint("only a step that failed keeps its work directory; `plan` shows the names of steps")),
     }
+}
+
+/// A shell in a kept work directory, with the environment of the command that failed there, if one did.
+fn interactive(dir: &Path) -> Result<u8> {
+    let mut command = Command::new("/bin/sh");
+    command.current_dir(dir).env_clear();
+    for name in ["TERM", "COLORTERM"] {
+        command.envs(std::env::var_os(name).map(|value| (name, value)));
+    }
+    match fs::read(dir.join(FAILED)) {
+        Ok(bytes) => {
+            let failed: Failed = serde_json::from_slice(&bytes)
+                .map_err(|error| Error::new(format!("malformed `{FAILED}`: {error}")))?;
+            eprintln!("this command failed in `{}`:\n{}", failed.cwd.display(), failed.command);
+            command.envs(failed.env);
+        }
+        Err(_) => {
+            command.envs(environment(dir));
+        }
+    }
+    let status = command.status().context(|| "cannot start `/bin/sh`".to_owned())?;
+    Ok(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::cross::{CFLAGS, Cross, EXCEPTIONS, SETJMP, TARGET, words};
-use super::toolchain::RESOURCES;
-use super::{Work, copy, copy_tree, files_below, write};
+
+use super::{Work, copy, copy_tree, files_below, toolchain, write};
 use crate::command::Cmd;
 use crate::error::{Error, Result};
 use crate::image;
@@ -61,8 +61,7 @@ pub fn libc(work: &Work, sources: &[Source], params: &Value) -> Result<()> {
         work.patch(patch, &source)?;
     }
     let cross = Cross::new(work, &work.out, &[], &[])?;
-    let builtins =
-        work.input("toolchain")?.join(RESOURCES).join("lib/wasm32-unknown-wasip1/libclang_rt.builtins.a");
+    let builtins = toolchain::builtins(work.input("toolchain")?)?;
     let build = work.dir.join("build");
     with_tools(work, "cmake")?
         .args(cmake_cross(&cross))

@@ -2,18 +2,39 @@
 //! headers, and the compiler-rt builtins.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Work, copy, copy_tree, write_executable};
 use crate::archive::{self, Unpack};
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::recipe::Source;
 
 /// Changes when the result changes for equal inputs.
 pub const REVISION: u32 = 1;
 
-/// Where clang of major version 22 looks for its headers and libraries.
-pub const RESOURCES: &str = "lib/clang/22";
+/// Where the pinned clang, of major version 22, looks for its headers and libraries.
+const RESOURCES: &str = "lib/clang/22";
+/// Where it looks for the compiler's builtins below that.
+const BUILTINS: &str = "lib/wasm32-unknown-wasip1/libclang_rt.builtins.a";
+
+/// The archive of the compiler's builtins in a toolchain, whichever version its clang has.
+///
+/// # Errors
+/// When there is none, or more than one.
+pub fn builtins(toolchain: &Path) -> Result<PathBuf> {
+    let mut found = Vec::new();
+    let versions = toolchain.join("lib/clang");
+    for entry in fs::read_dir(&versions).context(|| format!("cannot read `{}`", versions.display()))? {
+        found.extend(Some(entry?.path().join(BUILTINS)).filter(|path| path.is_file()));
+    }
+    match found.as_slice() {
+        [one] => Ok(one.clone()),
+        _ => Err(Error::new(format!(
+            "expected one `lib/clang/*/{BUILTINS}` in the toolchain but found {}",
+            found.len()
+        ))),
+    }
+}
 
 /// Assembles the toolchain from the wheel and the package of the builtins.
 ///
@@ -35,7 +56,7 @@ pub fn assemble(work: &Work, sources: &[Source]) -> Result<()> {
     copy_tree(&zig.join("lib/include"), &work.out.join(RESOURCES).join("include"), &|_| true)?;
     let builtins =
         unpacked.join("builtins/usr/lib/llvm-22/lib/clang/22/lib/wasi/libclang_rt.builtins-wasm32.a");
-    copy(&builtins, &work.out.join(RESOURCES).join("lib/wasm32-unknown-wasip1/libclang_rt.builtins.a"))?;
+    copy(&builtins, &work.out.join(RESOURCES).join(BUILTINS))?;
     for (name, words) in [
         ("clang", "clang"),
         ("clang++", "clang --driver-mode=g++"),

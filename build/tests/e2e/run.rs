@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
-use super::{bare, component, text};
+use super::{component, text};
 
 /// Runs a program with options; `-c` code and the like stand in `more`.
 fn run(more: &[&str], stdin: &str) -> Output {
@@ -31,16 +31,9 @@ fn holds(code: &str) {
     expect(&["-c", &format!("{code}\nprint('done')")], 0, "done\n", "");
 }
 
-#[track_caller]
-fn holds_with_packages(code: &str) {
-    if !bare() {
-        holds(code);
-    }
-}
-
 #[test]
 fn numpy_linear_algebra() {
-    holds_with_packages(
+    holds(
         "import numpy as np
 a = np.array([[4.0, 1, 2], [1, 3, 0], [2, 0, 5]])
 b = np.array([1.0, 2, 3])
@@ -66,7 +59,7 @@ else:
 
 #[test]
 fn numpy_fft() {
-    holds_with_packages(
+    holds(
         "import numpy as np
 t = np.arange(128) / 128
 wave = 3 * np.sin(2 * np.pi * 7 * t) + np.cos(2 * np.pi * 20 * t)
@@ -88,7 +81,7 @@ for bad in ([], [[]]):
 
 #[test]
 fn numpy_random() {
-    holds_with_packages(
+    holds(
         "import numpy as np
 rng = np.random.default_rng(12345)
 assert rng.integers(0, 100, 5).tolist() == [69, 22, 78, 31, 20]
@@ -106,7 +99,7 @@ assert np.random.default_rng().random() != np.random.default_rng().random()",
 
 #[test]
 fn numpy_sorting() {
-    holds_with_packages(
+    holds(
         "import numpy as np
 rng = np.random.default_rng(5)
 for dtype in ('i1', 'u2', 'i4', 'i8', 'f2', 'f4', 'f8', 'c16', 'U5', 'M8[s]'):
@@ -127,7 +120,7 @@ assert np.isnan(np.sort([np.nan, 2.0, 1.0])[-1])",
 
 #[test]
 fn numpy_strings() {
-    holds_with_packages(
+    holds(
         "import numpy as np
 s = np.strings
 words = np.array(['Wasm', ' numpy ', 'été'])
@@ -146,7 +139,7 @@ assert np.char.multiply(['ab'], 2).tolist() == ['abab']",
 
 #[test]
 fn numpy_files() {
-    holds_with_packages(
+    holds(
         "import numpy as np, os
 os.makedirs('/tmp/n')
 a = np.arange(24.0).reshape(2, 3, 4)
@@ -165,7 +158,7 @@ assert sorted(os.listdir('/tmp/n')) == ['a.npy', 'b.npz', 'c.csv', 'd']",
 
 #[test]
 fn pydantic_validation() {
-    holds_with_packages(
+    holds(
         "from datetime import date
 from decimal import Decimal
 from typing import Annotated, Literal
@@ -199,7 +192,7 @@ assert TypeAdapter(dict[str, list[int]]).validate_python({'a': ['1', 2]}) == {'a
 
 #[test]
 fn pydantic_json() {
-    holds_with_packages(
+    holds(
         "from datetime import datetime, timezone
 from uuid import UUID
 from pydantic import BaseModel, Field
@@ -221,7 +214,7 @@ assert schema['required'] == ['at', 'id', 'v'] and schema['properties']['id']['f
 
 #[test]
 fn pydantic_errors() {
-    holds_with_packages(
+    holds(
         "from pydantic import BaseModel, Field, ValidationError
 class User(BaseModel):
     name: str = Field(min_length=2, pattern='^[a-z]+$')
@@ -408,7 +401,7 @@ fn packages_have_metadata() {
         "import importlib.metadata as m
 assert m.version('tzdata').startswith('20') and m.metadata('tzdata')['Name'] == 'tzdata'",
     );
-    holds_with_packages(
+    holds(
         "import importlib.metadata as m, numpy, pydantic
 assert m.version('numpy') == numpy.__version__ and m.version('pydantic') == pydantic.VERSION
 names = {d.name.lower().replace('_', '-') for d in m.distributions()}

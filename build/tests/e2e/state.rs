@@ -2,7 +2,7 @@
 
 use eryx_build::embed::Session;
 
-use super::{bare, ok, raises, session};
+use super::{ok, raises, session};
 
 /// The session's state, given to an instance that has never seen it.
 #[track_caller]
@@ -116,9 +116,6 @@ print(point, dataclasses.replace(point, y=5), pair, red is Colour.RED, slots.x, 
 
 #[test]
 fn numpy_arrays_move() {
-    if bare() {
-        return;
-    }
     let mut one = session();
     ok(
         &mut one,
@@ -141,9 +138,6 @@ def total(): return float(np.sum(a))",
 
 #[test]
 fn pydantic_models_move() {
-    if bare() {
-        return;
-    }
     let mut one = session();
     ok(
         &mut one,
