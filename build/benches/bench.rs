@@ -207,6 +207,8 @@ fn native_numpy(layout: &Layout, python: &Path) -> Result<NativeNumpy> {
         let mut pip = Command::new("python3");
         pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--target"]);
         pip.arg(&site).args(["--implementation", "cp", "--python-version", "3.14"]);
+        // pip looks at the interpreter that it runs on, whatever it is told to install for.
+        pip.arg("--ignore-requires-python");
         pip.args(["--platform", "manylinux_2_28_x86_64", "--platform", "manylinux_2_27_x86_64"]);
         output(pip.arg(&wanted))?;
     }

@@ -141,11 +141,13 @@ struct Planner<'a> {
     labels: BTreeMap<Digest, Value>,
 }
 
+const LLVM_LICENSE: &str = "Apache-2.0 WITH LLVM-exception";
+
 /// Name, version and licence of what the tables of `sysroot/toolchain.toml` pin.
 const TOOLCHAIN: &[(&str, &str, &str)] = &[
-    ("clang", "22.1.8", "Apache-2.0 WITH LLVM-exception"),
+    ("clang", "22.1.8", LLVM_LICENSE),
     ("wasi-libc", "0.0-git20260129.ec0effd", "Apache-2.0 WITH LLVM-exception AND MIT"),
-    ("llvm", "22.1.8", "Apache-2.0 WITH LLVM-exception"),
+    ("llvm", "22.1.8", LLVM_LICENSE),
     ("rust", "1.96.0", "MIT OR Apache-2.0"),
 ];
 
@@ -205,6 +207,10 @@ impl Planner<'_> {
         let installed = match &self.materials.installed_sdk {
             Some((path, digest)) => {
                 inputs.insert("sdk".to_owned(), Input::Local { path: path.clone(), digest: *digest });
+                // Its archive says in a file which release it is.
+                let version = std::fs::read_to_string(path.join("VERSION")).unwrap_or_default();
+                let version = version.lines().next().unwrap_or("unknown").trim();
+                self.labels.insert(*digest, labelled("wasi-sdk", version, Some(LLVM_LICENSE)));
                 true
             }
             None => {
@@ -454,7 +460,7 @@ impl Planner<'_> {
         Ok(self.add(&format!("check {}", parts.names), Kind::Check(Box::new(parts)), params, inputs))
     }
 
-    /// What the manifest says: every pinned file that any step of the plan uses, once.
+    /// What the manifest says: every pinned file that any step of the plan uses, and an installed wasi-sdk, once.
     fn listed(&self, closure: &Closure) -> Vec<Value> {
         let mut labels = self.labels.clone();
         for recipe in self.materials.catalog.iter() {
@@ -471,16 +477,19 @@ impl Planner<'_> {
         }
         let mut inputs: BTreeMap<String, Value> = BTreeMap::new();
         for step in &self.plan.steps {
-            for input in step.inputs.values() {
-                if let Input::Pin(pin) = input {
-                    let mut entry = json!({ "file": pin.file, "sha256": pin.sha256, "step": step.name });
-                    if let Some(Value::Object(extra)) = labels.get(&pin.sha256) {
-                        for (key, value) in extra {
-                            entry[key.as_str()] = value.clone();
-                        }
+            for (role, input) in &step.inputs {
+                let (file, digest) = match input {
+                    Input::Pin(pin) => (pin.file.as_str(), pin.sha256),
+                    Input::Local { digest, .. } if role == "sdk" => ("wasi-sdk", *digest),
+                    Input::Local { .. } | Input::Step(_) => continue,
+                };
+                let mut entry = json!({ "file": file, "sha256": digest, "step": step.name });
+                if let Some(Value::Object(extra)) = labels.get(&digest) {
+                    for (key, value) in extra {
+                        entry[key.as_str()] = value.clone();
                     }
-                    inputs.entry(pin.file.clone()).or_insert(entry);
                 }
+                inputs.entry(file.to_owned()).or_insert(entry);
             }
         }
         inputs.into_values().collect()

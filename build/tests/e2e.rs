@@ -9,6 +9,8 @@ mod build;
 mod checkout;
 #[path = "e2e/guest.rs"]
 mod guest;
+#[path = "e2e/inputs.rs"]
+mod inputs;
 #[path = "e2e/run.rs"]
 mod run;
 #[path = "e2e/session.rs"]
@@ -38,6 +40,13 @@ fn root() -> PathBuf {
 fn eryx(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
     command.args(arguments).current_dir(root()).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Runs the binary on a copy of the checkout.
+fn eryx_in(checkout: &Path, env: &[(&str, &Path)], arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
+    command.args(arguments).env("ERYX_CHECKOUT", checkout).current_dir(checkout).stdin(Stdio::null());
+    command.envs(env.iter().copied()).output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -1,17 +1,8 @@
 //! Packages that no recipe names come from the index as wheels; the lock file keeps which.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
 
-use super::{checkout, text};
-
-/// Runs the binary on a copy of the checkout, with the real cache.
-fn eryx(checkout: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
-    command.args(arguments).env("ERYX_CHECKOUT", checkout).current_dir(checkout).stdin(Stdio::null());
-    command.output().unwrap()
-}
+use super::{checkout, eryx_in, text};
 
 #[test]
 fn pure_wheels_are_bundled_and_locked() {
@@ -20,7 +11,7 @@ fn pure_wheels_are_bundled_and_locked() {
     let lock = folder.path().join("eryx.lock");
     let before = fs::read_to_string(&lock).unwrap();
 
-    let built = eryx(folder.path(), &["bundle", "jinja2", "attrs"]);
+    let built = eryx_in(folder.path(), &[], &["bundle", "jinja2", "attrs"]);
     assert!(built.status.success(), "{}", text(&built.stderr));
     let locked = fs::read_to_string(&lock).unwrap();
     for name in ["attrs", "jinja2"] {
@@ -29,7 +20,7 @@ fn pure_wheels_are_bundled_and_locked() {
         assert!(before.contains(&entry), "`{name}` is not locked in the checkout: {before}");
     }
     // What is locked is taken again, with nobody asked.
-    let again = eryx(folder.path(), &["bundle", "jinja2", "attrs", "--offline"]);
+    let again = eryx_in(folder.path(), &[], &["bundle", "jinja2", "attrs", "--offline"]);
     assert!(again.status.success(), "{}", text(&again.stderr));
     assert_eq!(fs::read_to_string(&lock).unwrap(), locked);
     assert!(text(&again.stdout).contains(", 0 processes started\n"), "{}", text(&again.stdout));
@@ -53,7 +44,7 @@ class Row:
 page = jinja2.Environment(autoescape=True).from_string('{% for r in rows %}{{ r.name }}={{ r.size }};{% endfor %}')
 print(page.render(rows=[Row('a<b', '1'), Row('c', 2)]))
 ";
-    let output = eryx(folder.path(), &["run", "dist/attrs+jinja2.wasm", "-c", &code]);
+    let output = eryx_in(folder.path(), &[], &["run", "dist/attrs+jinja2.wasm", "-c", &code]);
     assert_eq!(text(&output.stderr), "");
     assert_eq!(text(&output.stdout), "a&lt;b=1;c=2;\n");
 }
