@@ -44,7 +44,7 @@ class Row:
 page = jinja2.Environment(autoescape=True).from_string('{% for r in rows %}{{ r.name }}={{ r.size }};{% endfor %}')
 print(page.render(rows=[Row('a<b', '1'), Row('c', 2)]))
 ";
-    let output = eryx_in(folder.path(), &[], &["run", "dist/attrs+jinja2.wasm", "-c", &code]);
+    let output = eryx_in(folder.path(), &[], &["run", "dist/attrs+jinja2.wasm", "-c", code]);
     assert_eq!(text(&output.stderr), "");
     assert_eq!(text(&output.stdout), "a&lt;b=1;c=2;\n");
 }
