@@ -20,6 +20,7 @@ pub mod lock;
 pub mod name;
 pub mod plan;
 pub mod preview1;
+pub mod provenance;
 pub mod recipe;
 pub mod report;
 pub mod resolve;

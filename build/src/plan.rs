@@ -13,7 +13,8 @@ use crate::error::{Error, Result};
 use crate::fetch::Pin;
 use crate::lock::LockedWheel;
 use crate::name::PackageName;
-use crate::recipe::{Backend, Catalog, Kind as RecipeKind, Recipe, Source};
+use crate::provenance;
+use crate::recipe::{Backend, Catalog, Kind as RecipeKind, Part, Recipe, Source};
 use crate::resolve::{Chosen, Closure};
 use crate::store::tree_digest;
 
@@ -112,11 +113,11 @@ pub struct Materials<'a> {
     pub checkout: &'a Path,
     /// All recipes.
     pub catalog: &'a Catalog,
-    /// The pins of `sysroot/toolchain.toml`, by table.
-    pub pins: &'a BTreeMap<String, Vec<Source>>,
+    /// The parts of the toolchain, by table of `sysroot/toolchain.toml`.
+    pub pins: &'a BTreeMap<String, Vec<Part>>,
     /// Finds the wheels of a recipe's build tools.
     pub tools: &'a dyn Fn(&[String]) -> Result<Vec<LockedWheel>>,
-    /// An installed wasi-sdk that replaces the pinned compiler, with the digest of its `bin/clang`.
+    /// An installed wasi-sdk that replaces the pinned compiler, with the digest of all of it.
     pub installed_sdk: Option<(PathBuf, Digest)>,
     /// A description of the build machine's C compiler, which builds the build machine's Python.
     pub machine: String,
@@ -141,16 +142,6 @@ struct Planner<'a> {
     labels: BTreeMap<Digest, Value>,
 }
 
-const LLVM_LICENSE: &str = "Apache-2.0 WITH LLVM-exception";
-
-/// Name, version and licence of what the tables of `sysroot/toolchain.toml` pin.
-const TOOLCHAIN: &[(&str, &str, &str)] = &[
-    ("clang", "22.1.8", LLVM_LICENSE),
-    ("wasi-libc", "0.0-git20260129.ec0effd", "Apache-2.0 WITH LLVM-exception AND MIT"),
-    ("llvm", "22.1.8", LLVM_LICENSE),
-    ("rust", "1.96.0", "MIT OR Apache-2.0"),
-];
-
 type Inputs = BTreeMap<String, Input>;
 
 impl Planner<'_> {
@@ -166,15 +157,14 @@ impl Planner<'_> {
     }
 
     fn pins(&mut self, table: &str) -> Result<Vec<Source>> {
-        let sources = self.materials.pins.get(table).cloned().ok_or_else(|| {
+        let parts = self.materials.pins.get(table).ok_or_else(|| {
             Error::new(format!("expected a table `{table}` in `sysroot/toolchain.toml` but found none"))
         })?;
-        if let Some((name, version, license)) = TOOLCHAIN.iter().find(|(name, ..)| *name == table) {
-            for source in &sources {
-                self.labels.insert(source.sha256, labelled(name, version, Some(license)));
-            }
+        for part in parts {
+            let label = labelled(&part.name, &part.version, Some(&part.license));
+            self.labels.insert(part.source.sha256, label);
         }
-        Ok(sources)
+        Ok(parts.iter().map(|part| part.source.clone()).collect())
     }
 
     /// Adds a file or a directory of the checkout to the inputs.
@@ -210,7 +200,8 @@ impl Planner<'_> {
                 // Its archive says in a file which release it is.
                 let version = std::fs::read_to_string(path.join("VERSION")).unwrap_or_default();
                 let version = version.lines().next().unwrap_or("unknown").trim();
-                self.labels.insert(*digest, labelled("wasi-sdk", version, Some(LLVM_LICENSE)));
+                self.labels
+                    .insert(*digest, labelled("wasi-sdk", version, Some("Apache-2.0 WITH LLVM-exception")));
                 true
             }
             None => {
@@ -451,8 +442,13 @@ impl Planner<'_> {
         let names: Vec<_> = closure.named.iter().map(PackageName::as_str).collect();
         let names = if names.is_empty() { "python".to_owned() } else { names.join("+") };
         let parts = Parts { names, world: world.to_owned(), inputs: self.listed(closure), checks };
-        let params =
-            json!({ "names": parts.names, "world": world, "inputs": parts.inputs, "checks": parts.checks });
+        let params = json!({
+            "names": parts.names,
+            "world": world,
+            "inputs": parts.inputs,
+            "checks": parts.checks,
+            "linker": provenance::linker()?,
+        });
         let name = format!("component {}", parts.names);
         let place = self.add(&name, Kind::Component(Box::new(parts.clone())), params, inputs);
         let inputs = Inputs::from([("component".to_owned(), Input::Step(place))]);

@@ -20,7 +20,7 @@ use eryx_build::layout::Layout;
 use eryx_build::lock::{Lock, LockedWheel};
 use eryx_build::name::PackageName;
 use eryx_build::plan::{Input, Materials, Plan, plan};
-use eryx_build::recipe::{Catalog, parse_sources};
+use eryx_build::recipe::{Catalog, parse_parts};
 use eryx_build::report::Report;
 use eryx_build::resolve::{Chosen, Closure, parse_requests, resolve};
 use eryx_build::store::{Output, Record, Store};
@@ -87,7 +87,7 @@ fn plan_in(checkout: &Path, packages: &[&str]) -> Plan {
 
 fn plan_of(checkout: &Path, catalog: &Catalog, closure: &Closure) -> Result<Plan> {
     let text = fs::read_to_string(checkout.join("sysroot/toolchain.toml")).unwrap();
-    let pins = parse_sources("sysroot/toolchain.toml", &text).unwrap();
+    let pins = parse_parts("sysroot/toolchain.toml", &text).unwrap();
     let machine = "a C compiler".to_owned();
     let materials = Materials { checkout, catalog, pins: &pins, tools: &tools, installed_sdk: None, machine };
     plan(&materials, closure, "sandbox")

@@ -14,7 +14,7 @@ use crate::index::PipIndex;
 use crate::layout::Layout;
 use crate::lock::Lock;
 use crate::plan::{self, Input, Kind, Materials, Plan};
-use crate::recipe::{Catalog, parse_sources};
+use crate::recipe::{Catalog, parse_parts};
 use crate::report::{self, Outcome, Report};
 use crate::resolve::{parse_requests, resolve};
 use crate::steps::component::{COMPONENT, MANIFEST};
@@ -63,7 +63,7 @@ impl Session {
         let pins_path = self.layout.checkout.join("sysroot/toolchain.toml");
         let text =
             fs::read_to_string(&pins_path).context(|| format!("cannot read `{}`", pins_path.display()))?;
-        let pins = parse_sources("sysroot/toolchain.toml", &text)?;
+        let pins = parse_parts("sysroot/toolchain.toml", &text)?;
         let lock_path = self.layout.lock();
         let lock = Mutex::new(Lock::load(&lock_path)?);
         let index = PipIndex::new(&self.fetcher);

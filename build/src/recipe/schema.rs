@@ -68,39 +68,54 @@ pub const KINDS: &[&str] = &["extension", "pure", "library", "interpreter"];
 pub const BACKENDS: &[&str] =
     &["setuptools", "meson-python", "cargo-pyo3", "cmake", "autotools", "make", "wheel", "cpython"];
 
-/// The keys of a source, in a recipe and in `sysroot/toolchain.toml`.
-pub const SOURCE: Table = Table {
-    name: "source",
+const PYPI: Key = optional(
+    "pypi",
+    Type::Text,
+    "File name of an sdist or wheel on the package index; its project follows from it.",
+);
+const CRATE: Key = optional("crate", Type::Text, "`name-version` of a crate.");
+const DEBIAN: Key = optional("debian", Type::Text, "Path of a file below a Debian archive, `pool/…`.");
+const URL: Key =
+    optional("url", Type::Text, "A further address of the same bytes; tried after the registry.");
+const SHA256: Key =
+    required("sha256", Type::Text, "Digest of the file: what identifies it, whatever address it came from.");
+const SIZE: Key = required("size", Type::Count, "Length of the file in bytes; a download stops there.");
+const STRIP: Key = optional(
+    "strip",
+    Type::Count,
+    "Leading folders taken off each path; 1 for tarballs, 0 for wheels, if not given.",
+);
+const INTO: Key = optional(
+    "into",
+    Type::Text,
+    "Folder of the build tree to unpack into; required from the second source on.",
+);
+const ONLY: Key = optional(
+    "only",
+    Type::Texts,
+    "Files and folders to unpack, named as they are after `strip`; all if not given.",
+);
+
+/// The keys of a source in a recipe.
+pub const SOURCE: Table =
+    Table { name: "source", keys: &[PYPI, CRATE, DEBIAN, URL, SHA256, SIZE, STRIP, INTO, ONLY] };
+
+/// The keys of a part of the toolchain in `sysroot/toolchain.toml`: those of a source, and what the manifest says.
+pub const PART: Table = Table {
+    name: "part",
     keys: &[
-        optional(
-            "pypi",
-            Type::Text,
-            "File name of an sdist or wheel on the package index; its project follows from it.",
-        ),
-        optional("crate", Type::Text, "`name-version` of a crate."),
-        optional("debian", Type::Text, "Path of a file below a Debian archive, `pool/…`."),
-        optional("url", Type::Text, "A further address of the same bytes; tried after the registry."),
-        required(
-            "sha256",
-            Type::Text,
-            "Digest of the file: what identifies it, whatever address it came from.",
-        ),
-        required("size", Type::Count, "Length of the file in bytes; a download stops there."),
-        optional(
-            "strip",
-            Type::Count,
-            "Leading folders taken off each path; 1 for tarballs, 0 for wheels, if not given.",
-        ),
-        optional(
-            "into",
-            Type::Text,
-            "Folder of the build tree to unpack into; required from the second source on.",
-        ),
-        optional(
-            "only",
-            Type::Texts,
-            "Files and folders to unpack, named as they are after `strip`; all if not given.",
-        ),
+        required("name", Type::Text, "What it is."),
+        required("version", Type::Text, "Its version, as its makers write it."),
+        required("license", Type::Text, "Its licence, an SPDX expression."),
+        PYPI,
+        CRATE,
+        DEBIAN,
+        URL,
+        SHA256,
+        SIZE,
+        STRIP,
+        INTO,
+        ONLY,
     ],
 };
 

@@ -7,8 +7,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::check::relative;
 use super::file::SourceTable;
+use super::license;
 use super::place::{Document, Problem};
-use super::schema::{SOURCE, Walk};
+use super::schema::{PART, Walk};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::fetch::{Origin, Pin};
@@ -81,13 +82,36 @@ impl Source {
     }
 }
 
-/// Reads a file whose tables are lists of sources, such as `sysroot/toolchain.toml`; `path` is only for messages.
+/// A pinned part of the toolchain.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// What it is.
+    pub name: String,
+    /// Its version, as its makers write it.
+    pub version: String,
+    /// Its licence, an SPDX expression.
+    pub license: String,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// [`Part`] as it is written.
+#[derive(Deserialize)]
+struct PartTable {
+    name: String,
+    version: String,
+    license: String,
+    #[serde(flatten)]
+    source: SourceTable,
+}
+
+/// Reads a file whose tables are lists of parts, which is `sysroot/toolchain.toml`; `path` is only for messages.
 ///
 /// # Errors
 /// All that is wrong with the file.
-pub fn parse_sources(path: &str, text: &str) -> Result<BTreeMap<String, Vec<Source>>> {
+pub fn parse_parts(path: &str, text: &str) -> Result<BTreeMap<String, Vec<Part>>> {
     let mut document = Document::new(path, text);
-    let mut sources = BTreeMap::<String, Vec<Source>>::new();
+    let mut parts = BTreeMap::<String, Vec<Part>>::new();
     let mut problems = Vec::new();
     if let Some(mut root) = parse_toml(&document, text, &mut problems) {
         let mut walk = Walk { document: &mut document, problems: Vec::new() };
@@ -97,7 +121,7 @@ pub fn parse_sources(path: &str, text: &str) -> Result<BTreeMap<String, Vec<Sour
             match value.get_mut() {
                 DeValue::Array(list) if list.iter().all(|item| item.get_ref().is_table()) => {
                     for (index, item) in list.iter_mut().enumerate() {
-                        walk.element(&format!("{}[{index}]", name.get_ref()), &SOURCE, item);
+                        walk.element(&format!("{}[{index}]", name.get_ref()), &PART, item);
                     }
                 }
                 found => {
@@ -110,15 +134,28 @@ pub fn parse_sources(path: &str, text: &str) -> Result<BTreeMap<String, Vec<Sour
             root.get_mut().remove(name.as_str());
         }
         problems = walk.problems;
-        match BTreeMap::<String, Vec<SourceTable>>::deserialize(toml::de::Deserializer::from(root)) {
+        match BTreeMap::<String, Vec<PartTable>>::deserialize(toml::de::Deserializer::from(root)) {
             Ok(tables) => {
                 for (name, list) in tables {
                     let mut checked = Vec::new();
                     for (index, table) in list.iter().enumerate() {
                         let place = format!("{name}[{index}]");
-                        checked.extend(check_source(&document, &place, table, &mut problems));
+                        if let Err((message, advice)) = license::check(&table.license) {
+                            let problem = document.problem(&format!("{place}.license"), message);
+                            problems.push(match advice {
+                                Some(advice) => problem.advise(advice),
+                                None => problem,
+                            });
+                        }
+                        let source = check_source(&document, &place, &table.source, &mut problems);
+                        checked.extend(source.map(|source| Part {
+                            name: table.name.clone(),
+                            version: table.version.clone(),
+                            license: table.license.clone(),
+                            source,
+                        }));
                     }
-                    sources.insert(name, checked);
+                    parts.insert(name, checked);
                 }
             }
             // What could not be made into values was told by the walk.
@@ -129,7 +166,7 @@ pub fn parse_sources(path: &str, text: &str) -> Result<BTreeMap<String, Vec<Sour
             Err(_) => {}
         }
     }
-    if problems.is_empty() { Ok(sources) } else { Err(gathered(path, problems)) }
+    if problems.is_empty() { Ok(parts) } else { Err(gathered(path, problems)) }
 }
 
 /// One error of many problems, in the order in which they stand.
@@ -283,27 +320,31 @@ mod tests {
 
     const DIGEST: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
+    const LABEL: &str = "name = \"x\"\nversion = \"1~2\"\nlicense = \"MIT\"\n";
+
     #[test]
     fn each_registry_gives_file_and_origin() {
         let text = format!(
-            "[[a]]\npypi = \"ziglang-0.17.1-py3-none-any.whl\"\nsha256 = \"{DIGEST}\"\nsize = 1\n\
-             [[b]]\ncrate = \"wit-dylib-0.263.0\"\nsha256 = \"{DIGEST}\"\nsize = 2\ninto = \"x\"\n\
-             [[b]]\ndebian = \"pool/main/z/z_1.orig.tar.xz\"\nurl = \"https://example.org/z.tar.xz\"\n\
+            "[[a]]\n{LABEL}pypi = \"ziglang-0.17.1-py3-none-any.whl\"\nsha256 = \"{DIGEST}\"\nsize = 1\n\
+             [[b]]\n{LABEL}crate = \"wit-dylib-0.263.0\"\nsha256 = \"{DIGEST}\"\nsize = 2\ninto = \"x\"\n\
+             [[b]]\n{LABEL}debian = \"pool/main/z/z_1.orig.tar.xz\"\nurl = \"https://example.org/z.tar.xz\"\n\
              sha256 = \"{DIGEST}\"\nsize = 3\nstrip = 2\nonly = [\"lib\"]\n"
         );
-        let sources = parse_sources("t.toml", &text).unwrap();
-        let wheel = &sources["a"][0];
+        let parts = parse_parts("t.toml", &text).unwrap();
+        assert_eq!(parts["a"][0].name, "x");
+        assert_eq!((parts["a"][0].version.as_str(), parts["a"][0].license.as_str()), ("1~2", "MIT"));
+        let wheel = &parts["a"][0].source;
         assert_eq!((wheel.format, wheel.strip), (Format::Zip, 0));
         let file = "ziglang-0.17.1-py3-none-any.whl".to_owned();
         assert_eq!(wheel.origins, [Origin::Pypi { project: "ziglang".to_owned(), file }]);
-        let krate = &sources["b"][0];
+        let krate = &parts["b"][0].source;
         assert_eq!(
             (krate.file.as_str(), krate.strip, krate.into.as_str()),
             ("wit-dylib-0.263.0.crate", 1, "x")
         );
         let (name, version) = ("wit-dylib".to_owned(), "0.263.0".to_owned());
         assert_eq!(krate.origins, [Origin::Crate { name, version }]);
-        let debian = &sources["b"][1];
+        let debian = &parts["b"][1].source;
         assert_eq!((debian.file.as_str(), debian.strip), ("z_1.orig.tar.xz", 2));
         assert_eq!(debian.pin().size, Some(3));
         assert_eq!(debian.origins.len(), 2);
@@ -311,29 +352,40 @@ mod tests {
 
     #[test]
     fn addresses_are_not_in_the_key() {
-        let text =
-            |url: &str| format!("[[a]]\npypi = \"a-1.tar.gz\"\n{url}sha256 = \"{DIGEST}\"\nsize = 1\n");
-        let key =
-            |text: &str| serde_json::to_string(&parse_sources("t", text).unwrap()["a"][0].key()).unwrap();
+        let text = |url: &str| {
+            format!("[[a]]\n{LABEL}pypi = \"a-1.tar.gz\"\n{url}sha256 = \"{DIGEST}\"\nsize = 1\n")
+        };
+        let key = |text: &str| {
+            serde_json::to_string(&parse_parts("t", text).unwrap()["a"][0].source.key()).unwrap()
+        };
         assert_eq!(key(&text("")), key(&text("url = \"https://example.org/a.tar.gz\"\n")));
         assert_ne!(key(&text("")), key(&text("strip = 0\n")));
     }
 
     #[test]
     fn all_problems_are_told() {
-        let text = "[[a]]\npypi = \"a-1.exe\"\nsize = -1\n\n[b]\nc = 1\n[[d]]\ncrate = \"d\"\nsha = \"x\"\n";
-        let error = parse_sources("t.toml", text).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "6 problems in `t.toml`\n  \
-             t.toml:1:1: `[[source]]` lacks the key `sha256` (text)\n  \
-             t.toml:3:8: expected a number from 0 for `a[0].size` but found `-1`\n  \
-             t.toml:5:2: expected a list of tables for `b` but found a table\n  \
-             t.toml:7:1: `[[source]]` lacks the key `sha256` (text)\n  \
-             t.toml:7:1: `[[source]]` lacks the key `size` (number)\n  \
-             t.toml:9:1: unknown key `sha` in `[[source]]`\n    \
-             did you mean `sha256`?\n    \
-             valid keys: `pypi`, `crate`, `debian`, `url`, `sha256`, `size`, `strip`, `into`, `only`"
-        );
+        let text = "[[a]]\npypi = \"a-1.exe\"\nsize = -1\n\n[b]\nc = 1\n[[d]]\nname = 1\nsha = \"x\"\n";
+        let error = parse_parts("t.toml", text).unwrap_err().to_string();
+        assert!(error.starts_with("12 problems in `t.toml`\n"), "{error}");
+        for line in [
+            "t.toml:1:1: `[part]` lacks the key `license` (text)",
+            "t.toml:7:1: `[part]` lacks the key `sha256` (text)",
+            "t.toml:3:8: expected a number from 0 for `a[0].size` but found `-1`",
+            "t.toml:5:2: expected a list of tables for `b` but found a table",
+            "t.toml:8:8: expected text for `d[0].name` but found a number",
+            "did you mean `sha256`?",
+        ] {
+            assert!(error.contains(line), "{error}");
+        }
+    }
+
+    #[test]
+    fn values_are_checked() {
+        let label = LABEL.replace("MIT", "MIDT");
+        let text = format!("[[a]]\n{label}pypi = \"a-1.exe\"\nsha256 = \"BA\"\nsize = 0\n");
+        let error = parse_parts("t.toml", &text).unwrap_err().to_string();
+        for line in ["t.toml:4:1: unknown licence `MIDT`", "t.toml:6:1: ", "t.toml:7:1: ", "t.toml:5:1: "] {
+            assert!(error.contains(line), "{error}");
+        }
     }
 }

@@ -80,14 +80,15 @@ pub fn link(work: &Work, parts: &Parts) -> Result<()> {
     write(&work.out.join(MANIFEST), text)
 }
 
-/// The crates that the runtime and the packages were made with, each once.
+/// The crates that the runtime, the packages and the link itself were made with, each once.
 fn crates(work: &Work) -> Result<Vec<serde_json::Value>> {
-    let mut all = BTreeMap::new();
+    let listed = |all: Vec<serde_json::Value>| all.into_iter().map(|one| (one.to_string(), one));
+    let mut all: BTreeMap<_, _> = listed(crate::provenance::linker()?).collect();
     for folder in work.inputs_of("package/").map(|(_, path)| path).chain([work.input("guest")?]) {
         let Ok(text) = fs::read_to_string(folder.join(super::rust::CRATES)) else { continue };
-        let listed: Vec<serde_json::Value> = serde_json::from_str(&text)
+        let found = serde_json::from_str(&text)
             .map_err(|error| Error::new(format!("malformed list of crates: {error}")))?;
-        all.extend(listed.into_iter().map(|one| (one.to_string(), one)));
+        all.extend(listed(found));
     }
     Ok(all.into_values().collect())
 }
