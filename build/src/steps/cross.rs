@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{Work, write, write_executable};
 use crate::command::Cmd;
 use crate::error::Result;
+use crate::recipe::Build;
 
 /// The guest's target triple.
 pub const TARGET: &str = "wasm32-wasip1";
@@ -19,6 +20,14 @@ pub const EXCEPTIONS: &[&str] = &["-fwasm-exceptions", "-mllvm", "-wasm-use-lega
 
 /// setjmp and longjmp by the same instructions.
 pub const SETJMP: &[&str] = &["-mllvm", "-wasm-enable-sjlj", "-mllvm", "-wasm-use-legacy-eh=false"];
+
+/// The flags of a recipe's C++ code besides those of its C code. Code that throws without the recipe saying so does
+/// not compile: clang would otherwise drop its `try` and `catch` for this target without a word.
+#[must_use]
+pub fn cxxflags(build: &Build) -> Vec<String> {
+    let quiet = (!build.exceptions).then(|| "-fno-exceptions".to_owned());
+    quiet.into_iter().chain(build.cxxflags.iter().cloned()).collect()
+}
 
 /// The wrappers of one step.
 #[derive(Debug)]

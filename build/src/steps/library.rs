@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::cross::{CFLAGS, Cross, EXCEPTIONS, SETJMP, words};
+use super::cross::{CFLAGS, Cross, EXCEPTIONS, SETJMP, cxxflags, words};
 use super::sysroot::{cmake_cross, with_tools};
 use super::{Work, copy};
 use crate::error::{Error, Result};
 use crate::recipe::{Answer, Answers, Backend, Recipe};
 
 /// Changes when the result changes for equal inputs.
-pub const REVISION: u32 = 3;
+pub const REVISION: u32 = 4;
 
 /// Builds a library recipe into a prefix with `include` and `lib`.
 ///
@@ -31,7 +31,7 @@ pub fn build(work: &Work, recipe: &Recipe) -> Result<()> {
     for (_, host) in work.inputs_of("host/") {
         flags.push(format!("-I{}", host.join("include").display()));
     }
-    let cross = Cross::new(work, work.input("sysroot")?, &flags, &recipe.build.cxxflags)?;
+    let cross = Cross::new(work, work.input("sysroot")?, &flags, &cxxflags(&recipe.build))?;
     match &recipe.build.backend {
         Backend::Cmake { cross: answers } => cmake(work, recipe, &cross, answers, &root)?,
         Backend::Autotools { cross: answers, targets, install } => {

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::cpython::compile;
-use super::cross::{CFLAGS, Cross, EXCEPTIONS, SETJMP, TARGET, words};
+use super::cross::{CFLAGS, Cross, EXCEPTIONS, SETJMP, TARGET, cxxflags, words};
 use super::library::shown;
 use super::rust::{clock_object, staticlib};
 use super::tools::install_wheel;
@@ -18,7 +18,7 @@ use crate::error::{Context, Error, Result};
 use crate::recipe::{Answer, Answers, Backend, Cargo, Recipe};
 
 /// Changes when the result changes for equal inputs.
-pub const EXTENSION_REVISION: u32 = 3;
+pub const EXTENSION_REVISION: u32 = 4;
 /// Changes when the result changes for equal inputs.
 pub const WHEEL_REVISION: u32 = 2;
 
@@ -175,7 +175,7 @@ fn extension_wrappers(work: &Work, recipe: &Recipe) -> Result<Cross> {
         libraries.push(format!("-L{}", host.join("lib").display()));
     }
     libraries.extend(recipe.build.ldflags.iter().cloned());
-    let cross = Cross::new(work, work.input("sysroot")?, &flags, &recipe.build.cxxflags)?;
+    let cross = Cross::new(work, work.input("sysroot")?, &flags, &cxxflags(&recipe.build))?;
     for name in ["cc", "c++"] {
         let plain = cross.bin.join(format!("plain-{name}"));
         fs::rename(cross.tool(name), &plain)?;
