@@ -112,6 +112,21 @@ pub fn without_debug(module: &[u8]) -> Result<Vec<u8>> {
     Ok(out)
 }
 
+/// The content of a module's first custom section of a name, if it has one.
+///
+/// # Errors
+/// When the module cannot be parsed.
+pub fn custom_section<'a>(module: &'a [u8], name: &str) -> Result<Option<&'a [u8]>> {
+    for payload in Parser::new(0).parse_all(module) {
+        if let Payload::CustomSection(section) = payload.map_err(malformed)?
+            && section.name() == name
+        {
+            return Ok(Some(section.data()));
+        }
+    }
+    Ok(None)
+}
+
 fn malformed(error: impl fmt::Display) -> Error {
     Error::new(format!("malformed WebAssembly module: {error}"))
 }

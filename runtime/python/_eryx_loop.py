@@ -11,8 +11,8 @@ from asyncio import base_events, events
 
 import _eryx
 
-# Timers and calls cannot be waited for at once, so while both are pending we sleep a little, then
-# look. The first look comes soon, because most calls are quick.
+# In a world without an import for it, timers and calls cannot be waited for at once, so while both are
+# pending we sleep a little, then look. The first look comes soon, because most calls are quick.
 _FIRST_NAP = 0.001
 _LONGEST_NAP = 0.020
 
@@ -40,6 +40,9 @@ async def call(name, arguments):
 class Selector:
     """What `BaseEventLoop` takes for a selector: its "files" are calls of the embedder."""
 
+    def __init__(self):
+        self._can_wait = _eryx.has_import("sleep")
+
     def select(self, timeout):
         """Waits until a call returns or `timeout` seconds have passed; None waits for ever."""
         if timeout is None:
@@ -48,6 +51,8 @@ class Selector:
             return [_eryx.wait()]
         if timeout <= 0:
             return self._ready() if _calls else []
+        if self._can_wait:
+            return self._wait_until(timeout)
         if not _calls:
             time.sleep(timeout)
             return []
@@ -55,6 +60,17 @@ class Selector:
 
     def close(self):
         """There is nothing to close."""
+
+    @staticmethod
+    def _wait_until(timeout):
+        sleep = _eryx.start_sleep(int(timeout * 1e9) + 1)
+        if sleep is None:
+            return []
+        event = _eryx.wait()
+        if event[0] == sleep:
+            return []
+        _eryx.cancel(sleep)
+        return [event]
 
     def _nap_until(self, deadline):
         nap = _FIRST_NAP
