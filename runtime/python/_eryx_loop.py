@@ -3,11 +3,17 @@
 Where another loop asks the system which sockets are ready, this one asks which calls of the embedder
 have returned. There are no threads: `run_in_executor` and `asyncio.to_thread` run the function at
 once, in the loop's own thread.
+
+A loop can be run while another one is running: the code of the session runs in a loop once it awaits
+anything, and calls that use `asyncio.run` work there as they do elsewhere. The outer loop stands still
+meanwhile.
 """
 
+import contextlib
+import functools
 import time
 import warnings
-from asyncio import base_events, events
+from asyncio import base_events, events, runners, tasks
 
 import _eryx
 
@@ -92,12 +98,53 @@ class Selector:
         return ready
 
 
+@contextlib.contextmanager
+def _outer_loop_suspended():
+    """Makes asyncio think that no loop is running."""
+    loop = events._get_running_loop()
+    if loop is None:
+        yield
+        return
+    task = tasks._swap_current_task(loop, None)
+    events._set_running_loop(None)
+    try:
+        yield
+    finally:
+        events._set_running_loop(loop)
+        tasks._swap_current_task(loop, task)
+
+
+def _nestable(function):
+    """Makes a function that starts a loop callable while another loop is running."""
+
+    @functools.wraps(function)
+    def nested(*arguments, **options):
+        with _outer_loop_suspended():
+            return function(*arguments, **options)
+
+    return nested
+
+
 class Loop(base_events.BaseEventLoop):
     """The sandbox's event loop."""
 
     def __init__(self):
         super().__init__()
         self._selector = Selector()
+
+    def run_forever(self):
+        """Runs until `stop` is called; another loop may be running, but not this one."""
+        if self.is_running():
+            self._check_running()
+        with _outer_loop_suspended():
+            super().run_forever()
+
+    def run_until_complete(self, future):
+        """Runs until a future is done; another loop may be running, but not this one."""
+        if self.is_running():
+            self._check_running()
+        with _outer_loop_suspended():
+            return super().run_until_complete(future)
 
     def run_in_executor(self, executor, func, *args):
         """Runs the function at once, unless the executor is one that needs no threads."""
@@ -138,6 +185,9 @@ def install():
 
     events._set_event_loop_policy(_Policy())
     asyncio.EventLoop = Loop
+    asyncio.run = runners.run = _nestable(runners.run)
+    runners.Runner.run = _nestable(runners.Runner.run)
+    runners.Runner.close = _nestable(runners.Runner.close)
 
 
 def _needs_threads(executor):
@@ -165,8 +215,6 @@ def run(coroutine):
 
 
 def _end_tasks(loop, main):
-    from asyncio import tasks
-
     left = [task for task in tasks.all_tasks(loop) if not task.done()]
     for task in left:
         task.cancel()

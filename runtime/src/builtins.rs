@@ -22,6 +22,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("_eryx_errors", include_str!("../python/_eryx_errors.py")),
     ("_eryx_loop", include_str!("../python/_eryx_loop.py")),
     ("_eryx_output", include_str!("../python/_eryx_output.py")),
+    ("_eryx_schema", include_str!("../python/_eryx_schema.py")),
     ("_eryx_session", include_str!("../python/_eryx_session.py")),
     ("_eryx_snapshot", include_str!("../python/_eryx_snapshot.py")),
     ("_eryx_trace", include_str!("../python/_eryx_trace.py")),
