@@ -66,9 +66,10 @@ def install():
         _stdout = sys.__stdout__ = _Stream(Tee(1), "<stdout>", "surrogateescape")
     if _stderr is None or _stderr.closed or _stderr.buffer.closed:
         _stderr = sys.__stderr__ = _Stream(Tee(2), "<stderr>", "backslashreplace")
-    if not _usable(sys.stdout):
+    # The session may even have deleted the names.
+    if not _usable(getattr(sys, "stdout", None)):
         sys.stdout = _stdout
-    if not _usable(sys.stderr):
+    if not _usable(getattr(sys, "stderr", None)):
         sys.stderr = _stderr
 
 
@@ -96,7 +97,9 @@ def end():
 
 def flush():
     """Flushes every standard stream; a stream that cannot be flushed is left alone."""
-    for stream in (sys.stdout, _stdout, sys.stderr, _stderr):
+    out, err = getattr(sys, "stdout", None), getattr(sys, "stderr", None)
+    streams = (_stdout, _stderr) if out is _stdout and err is _stderr else (out, _stdout, err, _stderr)
+    for stream in streams:
         try:
             stream.flush()
         except (AttributeError, OSError, ValueError):

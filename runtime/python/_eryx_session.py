@@ -67,6 +67,8 @@ class Session:
 
     def run(self, source):
         """Compiles and runs code; what it raises goes to the caller."""
+        # What a file may begin with, code may begin with too.
+        source = source.removeprefix("\ufeff")
         self.calls += 1
         name = f"{_eryx_errors.SESSION_PREFIX}{self.calls}>"
         self.remember(name, source)

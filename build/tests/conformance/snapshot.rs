@@ -66,8 +66,7 @@ method = B().who
 big = {str(i): i for i in range(1000)}
 cycle = {}
 cycle['me'] = [cycle]
-nan = float('nan')
-key = {nan: 1, frozenset([1]): 2}
+key = {frozenset([1]): 2, (1, 'a'): 3}
 class Meta(type):
     def __call__(cls, *a):
         made = super().__call__(*a)
@@ -85,7 +84,7 @@ put(5); assert get() == 5
 assert Flag.ONE | Flag.TWO is Flag.BOTH and Flag(1) is Flag.ONE
 assert shared[0] is shared[1] is shared[2][0] is d is t.b[0] and D(1) == d < D(2)
 assert recursive(5) == 120 and compose(3) == 8 and T._fields == ('a', 'b')
-assert len(big) == 1000 and cycle['me'][0] is cycle and key[nan] == 1
+assert len(big) == 1000 and cycle['me'][0] is cycle and key[frozenset([1])] == 2 and key[1, 'a'] == 3
 assert m.called and type(m) is M and type(M) is Meta and M().called
 class C(B): pass
 assert Base.registry['C'] is C",
