@@ -4,6 +4,8 @@
 //! is left in it), then runs it: every bundled package is imported and tried. All problems are
 //! gathered in one [`Report`].
 
+mod command;
+mod eryx_0_14;
 mod features;
 mod inventory;
 mod packages;
@@ -20,8 +22,11 @@ use memchr::memmem;
 use crate::digest::Digest;
 use crate::embed::{Embedder, Session, SessionOptions, format_size};
 use crate::error::{Context, Error, Result};
+pub use command::{Ended, Invocation, Program};
+pub use eryx_0_14::{Embedding, Executed, Instance};
 pub use inventory::Part;
 pub use packages::{Package, PackageReport};
+use surface::World;
 
 /// What to check a component against.
 #[derive(Debug, Clone, Default)]
@@ -65,16 +70,31 @@ pub fn check(component: &Path, options: &CheckOptions<'_>) -> Result<Report> {
     let bytes = fs::read(component).context(|| format!("cannot read the component `{name}`"))?;
     let found = inventory::take(&bytes)
         .map_err(|error| Error::new(format!("`{name}` is malformed")).detail(format!("{error}")))?;
-    let mut problems = surface::problems(&found);
+    let world = World::of(&found);
+    let mut problems = surface::problems(&found, world);
     problems.extend(found.section_problems());
     problems.extend(options.forbidden.iter().filter_map(|text| leak(&bytes, &found, text)));
-    let start = || image.session(SessionOptions::default()).map_err(Error::from);
-    let mut packages = Vec::new();
+    let tried = match world {
+        World::Sandbox => {
+            let start = || image.session(SessionOptions::default()).map_err(Error::from);
+            start().map(|session| packages::try_all::<Session>(session, start, options.packages))
+        }
+        World::Command => {
+            let component = image.prepare(false)?;
+            let start = || Program::new(component.engine(), component);
+            start().map(|program| packages::try_all(program, start, options.packages))
+        }
+        World::Eryx014 => {
+            let component = image.prepare(false)?;
+            let start = || Instance::new(component.engine(), component, &[], |_, _| Ok(String::new()));
+            start().map(|instance| packages::try_all(instance, start, options.packages))
+        }
+    };
     // A component that does not fit the world cannot be started by us, whatever else it is.
-    match start() {
-        Ok(session) => packages = packages::try_all::<Session>(session, start, options.packages),
-        Err(error) => problems.push(error.to_string()),
-    }
+    let packages = tried.unwrap_or_else(|error| {
+        problems.push(error.to_string());
+        Vec::new()
+    });
     Ok(Report {
         component: name,
         digest: image.digest(),

@@ -4,15 +4,17 @@
 //! when their types differ, and stubs what is weak. So the symbols are checked here before it is called,
 //! and all problems are told together.
 
+mod intrinsics;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use wit_component::{Linker, StringEncoding};
 use wit_dylib::DylibOpts;
-use wit_parser::Resolve;
+use wit_parser::{Resolve, World, WorldId, WorldItem};
 
 use crate::error::{Error, Result};
-use crate::wasm::{SymbolType, Symbols, without_debug};
+use crate::wasm::{SymbolType, Symbols, custom_section, without_debug};
 
 /// The guest's stack in bytes. CPython needs more than the linker's default of 1 MiB; an embedder's
 /// `max_wasm_stack` must be larger than what the guest can use of it.
@@ -41,17 +43,31 @@ pub struct Library {
     pub role: Role,
 }
 
-/// Links libraries, in order of symbol priority, and bindings for the world of a WIT text into one component.
+/// The custom section of [`RUNTIME`] that lists the exports it can serve, one a line.
+const EXPORTS: &str = "eryx.exports";
+
+/// Links libraries, in order of symbol priority, and bindings for the one world of a WIT text into one
+/// component. `name` is what the user calls that world.
 ///
 /// # Errors
 /// All symbols that are unresolved, exported twice or used with two types, at once; a library without a
-/// `dylink.0` section; a WIT text that does not parse.
-pub fn link(libraries: &[Library], wit: &str, world: &str) -> Result<Vec<u8>> {
-    let bindings = bindings(wit, world)?;
-    check_symbols(libraries, &bindings)?;
+/// `dylink.0` section; a WIT text that does not parse; a world with exports that the runtime lacks.
+pub fn link(libraries: &[Library], wit: &str, name: &str) -> Result<Vec<u8>> {
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("world.wit", wit).map_err(told)?;
+    let world = resolve.select_world(&[package], None).map_err(told)?;
+    check_exports(libraries, &resolve, world, name)?;
+    let bindings = bindings(&resolve, world)?;
+    let intrinsics = Library {
+        name: intrinsics::NAME.to_owned(),
+        module: intrinsics::library(is_asynchronous(&resolve, world)),
+        role: Role::Shared,
+    };
+    let libraries: Vec<&Library> = libraries.iter().chain([&intrinsics]).collect();
+    check_symbols(&libraries, &bindings)?;
     let mut linker = Linker::default();
     linker.stack_size(STACK_SIZE).use_built_in_libdl(true);
-    for library in libraries {
+    for library in &libraries {
         let module = without_debug(&library.module)?;
         linker.library(&library.name, &module, library.role == Role::Extension).map_err(told)?;
     }
@@ -67,14 +83,62 @@ pub fn link(libraries: &[Library], wit: &str, world: &str) -> Result<Vec<u8>> {
     linker.encode().map_err(told)
 }
 
+/// Refuses a world that asks for exports that the runtime does not say it has.
+fn check_exports(libraries: &[Library], resolve: &Resolve, world: WorldId, name: &str) -> Result<()> {
+    let Some(runtime) = libraries.iter().find(|library| library.name == RUNTIME) else {
+        return Err(Error::new(format!("cannot link: `{RUNTIME}` is not part of the link")));
+    };
+    let section = custom_section(&runtime.module, EXPORTS)?;
+    let had: Vec<&str> = std::str::from_utf8(section.unwrap_or_default())
+        .map_err(|_| Error::new(format!("`{RUNTIME}` has a malformed section `{EXPORTS}`")))?
+        .lines()
+        .collect();
+    let missing: Vec<String> = world_of(resolve, world)?
+        .exports
+        .iter()
+        .flat_map(|(key, item)| match item {
+            WorldItem::Interface { id, .. } => {
+                let full = resolve.name_world_key(key);
+                let interface = full.split('@').next().unwrap_or_default();
+                let functions = resolve.interfaces.get(*id).map(|interface| &interface.functions);
+                functions.into_iter().flatten().map(|(name, _)| format!("{interface}#{name}")).collect()
+            }
+            WorldItem::Function(function) => vec![function.name.clone()],
+            WorldItem::Type { .. } => Vec::new(),
+        })
+        .filter(|name| !had.contains(&name.as_str()))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let asked = missing.iter().map(|name| format!("the runtime has no export `{name}`"));
+    Err(Error::new(format!("world `{name}` asks for exports that the runtime lacks"))
+        .details(asked)
+        .hint(format!("it has `{}`", had.join("`, `"))))
+}
+
+fn world_of(resolve: &Resolve, world: WorldId) -> Result<&World> {
+    resolve.worlds.get(world).ok_or_else(|| Error::new("cannot link: there is no world"))
+}
+
+/// Whether any function of a world is asynchronous.
+fn is_asynchronous(resolve: &Resolve, world: WorldId) -> bool {
+    let Some(world) = resolve.worlds.get(world) else { return false };
+    world.imports.values().chain(world.exports.values()).any(|item| match item {
+        WorldItem::Function(function) => function.kind.is_async(),
+        WorldItem::Interface { id, .. } => resolve
+            .interfaces
+            .get(*id)
+            .is_some_and(|interface| interface.functions.values().any(|function| function.kind.is_async())),
+        WorldItem::Type { .. } => false,
+    })
+}
+
 /// The bindings of a world as a shared library that calls into [`RUNTIME`].
-fn bindings(wit: &str, world: &str) -> Result<Vec<u8>> {
-    let mut resolve = Resolve::default();
-    let package = resolve.push_str("world.wit", wit).map_err(told)?;
-    let world = resolve.select_world(&[package], Some(world)).map_err(told)?;
+fn bindings(resolve: &Resolve, world: WorldId) -> Result<Vec<u8>> {
     let mut options = DylibOpts { interpreter: Some(RUNTIME.to_owned()), ..DylibOpts::default() };
-    let mut module = wit_dylib::create(&resolve, world, Some(&mut options)).map_err(told)?;
-    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)
+    let mut module = wit_dylib::create(resolve, world, Some(&mut options)).map_err(told)?;
+    wit_component::embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8, false)
         .map_err(told)?;
     Ok(module)
 }
@@ -91,7 +155,7 @@ const LIBDL: &[&str] = &["dlopen", "dlsym", "dlclose", "dlerror", "__wasm_set_li
 /// Exports that every library has and that are no symbols.
 const PER_LIBRARY: &[&str] = &["__wasm_call_ctors", "__wasm_apply_data_relocs", "_initialize", "_start"];
 
-fn check_symbols(libraries: &[Library], bindings: &[u8]) -> Result<()> {
+fn check_symbols(libraries: &[&Library], bindings: &[u8]) -> Result<()> {
     let mut tables = Vec::new();
     let mut problems = Vec::new();
     for library in libraries {

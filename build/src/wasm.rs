@@ -99,7 +99,7 @@ pub fn without_debug(module: &[u8]) -> Result<Vec<u8>> {
     let mut out = module.get(..8).ok_or_else(|| malformed("it is too short"))?.to_vec();
     for payload in Parser::new(0).parse_all(module) {
         let payload = payload.map_err(malformed)?;
-        if matches!(&payload, Payload::CustomSection(section) if section.name().starts_with(".debug")) {
+        if matches!(&payload, Payload::CustomSection(section) if left_out(section.name())) {
             continue;
         }
         if let Some((id, range)) = payload.as_section() {
@@ -110,6 +110,26 @@ pub fn without_debug(module: &[u8]) -> Result<Vec<u8>> {
         }
     }
     Ok(out)
+}
+
+/// The content of a module's first custom section of a name, if it has one.
+///
+/// # Errors
+/// When the module cannot be parsed.
+pub fn custom_section<'a>(module: &'a [u8], name: &str) -> Result<Option<&'a [u8]>> {
+    for payload in Parser::new(0).parse_all(module) {
+        if let Payload::CustomSection(section) = payload.map_err(malformed)?
+            && section.name() == name
+        {
+            return Ok(Some(section.data()));
+        }
+    }
+    Ok(None)
+}
+
+/// Debug information, and what only the link reads.
+fn left_out(section: &str) -> bool {
+    section.starts_with(".debug") || section.starts_with("eryx.")
 }
 
 fn malformed(error: impl fmt::Display) -> Error {

@@ -56,15 +56,21 @@ _TYPES = {
 }
 _TEMPLATE = """\
 async def {name}({parameters}):
-    return await __eryx_call({callback!r}, {{{given}}}, {more})
+    return await __eryx_call({callback!r}, {{{given}}}, {more}, __eryx_schemas)
 """
 
 
-async def _call(callback, given, more):
+async def _call(callback, given, more, schemas):
     import json
 
     arguments = {name: value for name, value in given.items() if value is not _UNSET}
     arguments.update(more)
+    if schemas:
+        import _eryx_schema
+
+        for name, value in arguments.items():
+            if name in schemas:
+                _eryx_schema.check(schemas[name], value, f"{callback}() argument {name!r}")
     text = await invoke(callback, json.dumps(arguments))
     return json.loads(text) if text.strip() else None
 
@@ -90,13 +96,27 @@ def make_function(callback, description="", schema="{}"):
         more="__eryx_more" if open_ended else "{}",
     )
     defaults = {name: _default(properties[name]) for name in names}
-    namespace = {"__name__": "eryx", "__eryx_call": _call, "__eryx_defaults": defaults}
+    schemas = {name: schema for name, schema in properties.items() if schema not in ({}, True)}
+    namespace = {"__name__": "eryx", "__eryx_call": _call, "__eryx_defaults": defaults, "__eryx_schemas": schemas}
     exec(compile(source, f"<eryx callback {callback}>", "exec"), namespace)
     function = namespace[function_name]
-    function.__doc__ = description or None
+    function.__doc__ = _documentation(description, properties)
     function.__annotations__ = {name: _annotation(properties[name]) for name in names}
     function.__eryx_callback__ = callback
     return function
+
+
+def _documentation(description, properties):
+    """The description, then those of the arguments that have one."""
+    told = [
+        f"    {name}: {schema['description']}"
+        for name, schema in properties.items()
+        if isinstance(schema, dict) and isinstance(schema.get("description"), str)
+    ]
+    parts = [description] if description else []
+    if told:
+        parts.append("\n".join(["Arguments:", *told]))
+    return "\n\n".join(parts) or None
 
 
 def python_name(callback):

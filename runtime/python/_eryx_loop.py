@@ -3,16 +3,22 @@
 Where another loop asks the system which sockets are ready, this one asks which calls of the embedder
 have returned. There are no threads: `run_in_executor` and `asyncio.to_thread` run the function at
 once, in the loop's own thread.
+
+A loop can be run while another one is running: the code of the session runs in a loop once it awaits
+anything, and calls that use `asyncio.run` work there as they do elsewhere. The outer loop stands still
+meanwhile.
 """
 
+import contextlib
+import functools
 import time
 import warnings
-from asyncio import base_events, events
+from asyncio import base_events, events, runners, tasks
 
 import _eryx
 
-# Timers and calls cannot be waited for at once, so while both are pending we sleep a little, then
-# look. The first look comes soon, because most calls are quick.
+# In a world without an import for it, timers and calls cannot be waited for at once, so while both are
+# pending we sleep a little, then look. The first look comes soon, because most calls are quick.
 _FIRST_NAP = 0.001
 _LONGEST_NAP = 0.020
 
@@ -40,6 +46,9 @@ async def call(name, arguments):
 class Selector:
     """What `BaseEventLoop` takes for a selector: its "files" are calls of the embedder."""
 
+    def __init__(self):
+        self._can_wait = _eryx.has_import("sleep")
+
     def select(self, timeout):
         """Waits until a call returns or `timeout` seconds have passed; None waits for ever."""
         if timeout is None:
@@ -48,6 +57,8 @@ class Selector:
             return [_eryx.wait()]
         if timeout <= 0:
             return self._ready() if _calls else []
+        if self._can_wait:
+            return self._wait_until(timeout)
         if not _calls:
             time.sleep(timeout)
             return []
@@ -55,6 +66,17 @@ class Selector:
 
     def close(self):
         """There is nothing to close."""
+
+    @staticmethod
+    def _wait_until(timeout):
+        sleep = _eryx.start_sleep(int(timeout * 1e9) + 1)
+        if sleep is None:
+            return []
+        event = _eryx.wait()
+        if event[0] == sleep:
+            return []
+        _eryx.cancel(sleep)
+        return [event]
 
     def _nap_until(self, deadline):
         nap = _FIRST_NAP
@@ -76,12 +98,53 @@ class Selector:
         return ready
 
 
+@contextlib.contextmanager
+def _outer_loop_suspended():
+    """Makes asyncio think that no loop is running."""
+    loop = events._get_running_loop()
+    if loop is None:
+        yield
+        return
+    task = tasks._swap_current_task(loop, None)
+    events._set_running_loop(None)
+    try:
+        yield
+    finally:
+        events._set_running_loop(loop)
+        tasks._swap_current_task(loop, task)
+
+
+def _nestable(function):
+    """Makes a function that starts a loop callable while another loop is running."""
+
+    @functools.wraps(function)
+    def nested(*arguments, **options):
+        with _outer_loop_suspended():
+            return function(*arguments, **options)
+
+    return nested
+
+
 class Loop(base_events.BaseEventLoop):
     """The sandbox's event loop."""
 
     def __init__(self):
         super().__init__()
         self._selector = Selector()
+
+    def run_forever(self):
+        """Runs until `stop` is called; another loop may be running, but not this one."""
+        if self.is_running():
+            self._check_running()
+        with _outer_loop_suspended():
+            super().run_forever()
+
+    def run_until_complete(self, future):
+        """Runs until a future is done; another loop may be running, but not this one."""
+        if self.is_running():
+            self._check_running()
+        with _outer_loop_suspended():
+            return super().run_until_complete(future)
 
     def run_in_executor(self, executor, func, *args):
         """Runs the function at once, unless the executor is one that needs no threads."""
@@ -122,6 +185,9 @@ def install():
 
     events._set_event_loop_policy(_Policy())
     asyncio.EventLoop = Loop
+    asyncio.run = runners.run = _nestable(runners.run)
+    runners.Runner.run = _nestable(runners.Runner.run)
+    runners.Runner.close = _nestable(runners.Runner.close)
 
 
 def _needs_threads(executor):
@@ -149,8 +215,6 @@ def run(coroutine):
 
 
 def _end_tasks(loop, main):
-    from asyncio import tasks
-
     left = [task for task in tasks.all_tasks(loop) if not task.done()]
     for task in left:
         task.cancel()

@@ -4,12 +4,18 @@ import io
 import os
 import sys
 
+import _eryx
+
 
 class Tee(io.RawIOBase):
-    """A raw stream over a file descriptor; while `copy` is a bytearray, writes are added to it."""
+    """A raw stream over a file descriptor; while `copy` is a bytearray, writes are added to it.
+
+    In a world that has an import for output, it goes there in the place of WASI's stream.
+    """
 
     def __init__(self, fd, mode="wb"):
         self._fd = fd
+        self._reports = _eryx.has_import("report-output")
         self.mode = mode
         self.copy = None
 
@@ -30,6 +36,9 @@ class Tee(io.RawIOBase):
             # error, and the result still holds what was printed.
             if self.copy is not None:
                 self.copy += view
+            if self._reports:
+                _eryx.report_output(self._fd - 1, bytes(view))
+                return len(view)
             done = 0
             while done < len(view):
                 done += os.write(self._fd, view[done:])
@@ -57,9 +66,10 @@ def install():
         _stdout = sys.__stdout__ = _Stream(Tee(1), "<stdout>", "surrogateescape")
     if _stderr is None or _stderr.closed or _stderr.buffer.closed:
         _stderr = sys.__stderr__ = _Stream(Tee(2), "<stderr>", "backslashreplace")
-    if not _usable(sys.stdout):
+    # The session may even have deleted the names.
+    if not _usable(getattr(sys, "stdout", None)):
         sys.stdout = _stdout
-    if not _usable(sys.stderr):
+    if not _usable(getattr(sys, "stderr", None)):
         sys.stderr = _stderr
 
 
@@ -69,22 +79,27 @@ def adopt():
     install()
 
 
-def begin():
-    """Starts to keep what is written to standard output."""
+def begin(keep_errors=False):
+    """Starts to keep what is written to standard output, and to standard error if that is asked for."""
     install()
     _stdout.tee.copy = bytearray()
+    if keep_errors:
+        _stderr.tee.copy = bytearray()
 
 
 def end():
-    """Flushes the streams and returns what standard output got since `begin`."""
+    """Flushes the streams and returns what standard output and standard error got since `begin`."""
     flush()
-    copy, _stdout.tee.copy = _stdout.tee.copy, None
-    return bytes(copy or b"").decode("utf-8", "replace")
+    printed = bytes(_stdout.tee.copy or b""), bytes(_stderr.tee.copy or b"")
+    _stdout.tee.copy = _stderr.tee.copy = None
+    return printed
 
 
 def flush():
     """Flushes every standard stream; a stream that cannot be flushed is left alone."""
-    for stream in (sys.stdout, _stdout, sys.stderr, _stderr):
+    out, err = getattr(sys, "stdout", None), getattr(sys, "stderr", None)
+    streams = (_stdout, _stderr) if out is _stdout and err is _stderr else (out, _stdout, err, _stderr)
+    for stream in streams:
         try:
             stream.flush()
         except (AttributeError, OSError, ValueError):

@@ -9,6 +9,7 @@ import os
 import sys
 from collections import deque
 
+import _eryx
 import _eryx_callbacks
 import _eryx_errors
 import _eryx_output
@@ -30,6 +31,12 @@ class Session:
         self._sizes = deque()
         self._total = 0
         self.callbacks = _eryx_callbacks.Registry()
+        #: The fields of the record that the world's `execute` returns; without any it is a string.
+        self.output_fields = _eryx.result_fields("execute")
+        self.snapshot_fields = _eryx.result_fields("snapshot-state")
+        #: The global that the embedder gets as JSON, in worlds that return it.
+        self.result_name = "result"
+        self.has_options = _eryx.has_import("get-execution-options")
         self.module = None
         self.adopt(new_module())
 
@@ -60,6 +67,8 @@ class Session:
 
     def run(self, source):
         """Compiles and runs code; what it raises goes to the caller."""
+        # What a file may begin with, code may begin with too.
+        source = source.removeprefix("\ufeff")
         self.calls += 1
         name = f"{_eryx_errors.SESSION_PREFIX}{self.calls}>"
         self.remember(name, source)
@@ -100,23 +109,73 @@ def start():
 
 def execute(source):
     """Runs code; returns `(True, what it printed)` or `(False, the traceback)`."""
-    _eryx_output.begin()
+    _eryx_output.begin(keep_errors="stderr" in _session.output_fields)
     failure = None
     try:
+        if _session.has_options:
+            _follow_options()
         _session.run(source)
     except BaseException as error:
         # Before the traceback, as python3 does.
         _eryx_output.flush()
         failure = _eryx_errors.describe(error)
-    printed = _eryx_output.end()
-    return (True, printed) if failure is None else (False, failure)
+    stdout, stderr = _eryx_output.end()
+    if failure is not None:
+        return False, failure
+    if not _session.output_fields:
+        return True, stdout.decode("utf-8", "replace")
+    json_text, error = _result_as_json()
+    output = {"stdout": stdout, "stderr": stderr, "result-json": json_text, "result-error": error}
+    return True, tuple(output[name] for name in _session.output_fields)
+
+
+def _follow_options():
+    """Traces or not, as the embedder wants it for this execution."""
+    wanted = _eryx.python_tracing()
+    if wanted or "_eryx_trace" in sys.modules:
+        import _eryx_trace
+
+        _eryx_trace.switch(wanted, wanted)
+
+
+def _result_as_json():
+    """The result variable as JSON, and why that failed; both empty if there is no such variable."""
+    name = _session.result_name
+    if not name or name not in _session.namespace:
+        return "", ""
+    import json
+
+    try:
+        return json.dumps(_session.namespace[name]), ""
+    except Exception as error:
+        return "", f"{type(error).__qualname__}: {error}"
+
+
+def set_result_variable(name):
+    """Chooses the global that `execute` returns as JSON."""
+    _session.result_name = name
+
+
+def flush():
+    """Writes out what the streams hold."""
+    _eryx_output.flush()
 
 
 def snapshot_state():
-    """Returns `(True, bytes)` or `(False, what cannot be saved)`."""
+    """Returns `(True, bytes)` or `(False, what cannot be saved)`.
+
+    In a world whose snapshots tell what was left out, that is left out in the place of failing.
+    """
     import _eryx_snapshot
 
-    return _eryx_snapshot.attempt(_eryx_snapshot.save, _session)
+    fields = _session.snapshot_fields
+    if not fields:
+        return _eryx_snapshot.attempt(_eryx_snapshot.save, _session)
+    succeeded, value = _eryx_snapshot.attempt(_eryx_snapshot.save_what_can_be, _session)
+    if not succeeded:
+        return False, value
+    snapshot = dict(zip(("data", "skipped-globals"), value))
+    return True, tuple(snapshot[name] for name in fields)
 
 
 def restore_state(data):

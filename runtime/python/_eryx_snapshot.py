@@ -56,18 +56,41 @@ def save(session):
 
     Raises SnapshotError that names every global that cannot be saved.
     """
-    values = {
-        name: value
-        for name, value in session.namespace.items()
-        if name not in _NEVER_SAVED and not session.callbacks.owns(name, value)
-    }
+    values = _saved_globals(session)
     try:
         body = _dump(session, values)
     except BaseException:
         problems = _problems(session, values)
         if not problems:
             raise
-        raise SnapshotError(f"cannot snapshot: {', '.join(problems)}") from None
+        told = ", ".join(f"`{name}` ({reason})" for name, reason in problems.items())
+        raise SnapshotError(f"cannot snapshot: {told}") from None
+    return _pack(body)
+
+
+def save_what_can_be(session):
+    """Returns the snapshot of a session, and the names of the globals that it had to leave out."""
+    values = _saved_globals(session)
+    skipped = []
+    try:
+        body = _dump(session, values)
+    except BaseException:
+        skipped = sorted(_problems(session, values))
+        if not skipped:
+            raise
+        body = _dump(session, {name: value for name, value in values.items() if name not in skipped})
+    return _pack(body), skipped
+
+
+def _saved_globals(session):
+    return {
+        name: value
+        for name, value in session.namespace.items()
+        if name not in _NEVER_SAVED and not session.callbacks.owns(name, value)
+    }
+
+
+def _pack(body):
     variant = os.environ.get("ERYX_VARIANT", "").encode()[:0xFFFF]
     digest = sha256(variant + body).digest()
     header = _HEADER.pack(_MAGIC, _FORMAT, MAGIC_NUMBER, len(variant), len(body), digest)
@@ -167,7 +190,7 @@ def _load_part(unpickler):
 
 def _problems(session, values):
     """Tries every global on its own; returns what is wrong with each that fails."""
-    problems = []
+    problems = {}
     for name, value in values.items():
         pickler = None
         try:
@@ -179,7 +202,7 @@ def _problems(session, values):
                 if _eryx_values.is_definition(value):
                     _load_definitions(buffer.getvalue())
         except BaseException as error:
-            problems.append(f"`{name}` ({_reason(pickler, value, error)})")
+            problems[name] = _reason(pickler, value, error)
     return problems
 
 

@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 /// The version of the structures that this runtime understands.
 const VERSION: u32 = 3;
 
+/// The kind of records among types.
+const RECORD: u32 = 14;
+
 /// Calls a synchronous import: takes the arguments from the call's stack and leaves the result there.
 pub type ImportFn = unsafe extern "C" fn(*mut Call);
 /// Starts an asynchronous import; returns its state and, in the bits above the lowest four, its subtask.
@@ -169,7 +172,7 @@ pub enum Entry {
 /// A function that the world imports.
 #[derive(Debug, Clone)]
 pub struct Import {
-    /// The name in WIT.
+    /// The name in WIT; of a function of an interface `package/interface#function`, without a version.
     pub name: String,
     /// How to call it.
     pub entry: Entry,
@@ -182,12 +185,19 @@ pub struct Import {
 /// A function that the world exports.
 #[derive(Debug, Clone)]
 pub struct Export {
-    /// The name in WIT.
+    /// The name in WIT; of a function of an interface `package/interface#function`, without a version.
     pub name: String,
     /// Present if the export is asynchronous.
     pub task_return: Option<TaskReturnFn>,
     /// The type of its result, if it has one.
     pub result: Option<TypeId>,
+}
+
+/// A field of a record.
+#[derive(Debug, Clone)]
+struct Field {
+    name: String,
+    ty: TypeId,
 }
 
 /// The world that the component implements.
@@ -197,7 +207,7 @@ pub struct World {
     pub imports: Vec<Import>,
     /// Exported functions; the bindings name them by their place here.
     pub exports: Vec<Export>,
-    records: Vec<Vec<TypeId>>,
+    records: Vec<Vec<Field>>,
     tuples: Vec<Vec<TypeId>>,
     variants: Vec<Vec<TypeId>>,
     options: Vec<TypeId>,
@@ -231,14 +241,14 @@ impl World {
                 exports: items(&raw.export_funcs)
                     .iter()
                     .map(|export| Export {
-                        name: text(export.name),
+                        name: qualified(export.interface, export.name),
                         task_return: export.task_return,
                         result: TypeId::new(export.result),
                     })
                     .collect(),
                 records: items(&raw.records)
                     .iter()
-                    .map(|record| items(&record.fields).iter().map(|field| TypeId(field.ty)).collect())
+                    .map(|record| items(&record.fields).iter().map(|field| read_field(field)).collect())
                     .collect(),
                 tuples: items(&raw.tuples).iter().map(|tuple| types(&tuple.types)).collect(),
                 variants: items(&raw.variants)
@@ -268,7 +278,7 @@ impl World {
             9 => Type::Char,
             10 | 11 => Type::Float,
             12 => Type::String,
-            14 | 18 => Type::Record(id),
+            RECORD | 18 => Type::Record(id),
             21 => self.options.get(index).map_or(unsupported, |ty| Type::Option(*ty)),
             22 => self
                 .results
@@ -289,9 +299,21 @@ impl World {
 
     /// The types of the fields of a record or tuple.
     #[must_use]
-    pub fn fields(&self, id: TypeId) -> &[TypeId] {
-        let table = if id.0 & 0xff == 14 { &self.records } else { &self.tuples };
-        table.get((id.0 >> 8) as usize).map_or(&[], Vec::as_slice)
+    pub fn fields(&self, id: TypeId) -> Vec<TypeId> {
+        let index = (id.0 >> 8) as usize;
+        if id.0 & 0xff == RECORD {
+            self.records.get(index).map(|fields| fields.iter().map(|field| field.ty).collect())
+        } else {
+            self.tuples.get(index).cloned()
+        }
+        .unwrap_or_default()
+    }
+
+    /// The names of the fields of a record; a tuple has none.
+    #[must_use]
+    pub fn field_names(&self, id: TypeId) -> Vec<&str> {
+        let fields = if id.0 & 0xff == RECORD { self.records.get((id.0 >> 8) as usize) } else { None };
+        fields.map(|fields| fields.iter().map(|field| field.name.as_str()).collect()).unwrap_or_default()
     }
 
     /// The number of fields of a record, by the index that the bindings pass.
@@ -341,7 +363,7 @@ impl TypeId {
 /// The import's pointers must be valid.
 unsafe fn read_import(raw: &RawImport) -> Result<Import> {
     // SAFETY: the caller vouches for the pointers.
-    let (name, params) = unsafe { (text(raw.name), types(&raw.params)) };
+    let (name, params) = unsafe { (qualified(raw.interface, raw.name), types(&raw.params)) };
     let entry = match (raw.sync, raw.start, raw.lift) {
         (Some(function), ..) => Entry::Sync(function),
         (None, Some(start), Some(lift)) => {
@@ -350,6 +372,27 @@ unsafe fn read_import(raw: &RawImport) -> Result<Import> {
         _ => return Err(Error::new(alloc::format!("import `{name}` has no entry"))),
     };
     Ok(Import { name, entry, params, result: TypeId::new(raw.result) })
+}
+
+/// # Safety
+/// The field's pointer must be valid.
+unsafe fn read_field(raw: &RawField) -> Field {
+    // SAFETY: as the caller says.
+    Field { name: unsafe { text(raw.name) }, ty: TypeId(raw.ty) }
+}
+
+/// The name of a function, after that of its interface if it has one. Versions of an interface that are
+/// compatible have the same functions, so its version is left out.
+///
+/// # Safety
+/// Both pointers must be null or point to strings that end in a zero byte.
+unsafe fn qualified(interface: *const c_char, name: *const c_char) -> String {
+    // SAFETY: as the caller says.
+    let (interface, name) = unsafe { (text(interface), text(name)) };
+    match interface.split('@').next() {
+        None | Some("") => name,
+        Some(interface) => alloc::format!("{interface}#{name}"),
+    }
 }
 
 /// # Safety

@@ -6,7 +6,7 @@ use core::slice;
 use crate::call::Value;
 use crate::convert;
 use crate::error::{Error, Result};
-use crate::interpreter::{call_import, import_result, waitables, world};
+use crate::interpreter::{self, call_import, import_result, waitables, world};
 use crate::python::{self, Method, Object, RawObject};
 use crate::waitable::{self, Started, Subtask};
 
@@ -22,6 +22,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("_eryx_errors", include_str!("../python/_eryx_errors.py")),
     ("_eryx_loop", include_str!("../python/_eryx_loop.py")),
     ("_eryx_output", include_str!("../python/_eryx_output.py")),
+    ("_eryx_schema", include_str!("../python/_eryx_schema.py")),
     ("_eryx_session", include_str!("../python/_eryx_session.py")),
     ("_eryx_snapshot", include_str!("../python/_eryx_snapshot.py")),
     ("_eryx_trace", include_str!("../python/_eryx_trace.py")),
@@ -33,6 +34,11 @@ static METHODS: &[Method] = &[
     Method::new(c"list_callbacks", c"The embedder's callbacks: (name, description, schema).", list_callbacks),
     Method::new(c"report_trace", c"Reports a trace event: line, event, context.", report_trace),
     Method::new(c"start_invoke", c"Calls a callback: (succeeded, text), or a subtask.", start_invoke),
+    Method::new(c"start_sleep", c"Sleeps for nanoseconds: a result, or a subtask.", start_sleep),
+    Method::new(c"report_output", c"Reports output: the stream's number and bytes.", report_output),
+    Method::new(c"python_tracing", c"Whether the embedder wants this execution traced.", python_tracing),
+    Method::new(c"has_import", c"Whether the world has an import of that name.", has_import),
+    Method::new(c"result_fields", c"The names of the fields that an export returns.", result_fields),
     Method::new(c"wait", c"Blocks until a call returns: (subtask, (succeeded, text)).", wait),
     Method::new(c"poll", c"A call that has returned, as `wait`, or None.", poll),
     Method::new(c"cancel", c"Cancels the call of a subtask.", cancel),
@@ -86,6 +92,11 @@ export_to_python! {
     list_callbacks => read_callbacks;
     report_trace => send_trace;
     start_invoke => begin_invoke;
+    start_sleep => begin_sleep;
+    report_output => send_output;
+    python_tracing => wants_tracing;
+    has_import => look_for_import;
+    result_fields => read_result_fields;
     wait => await_call;
     poll => look_for_call;
     cancel => cancel_call;
@@ -115,6 +126,35 @@ fn begin_invoke(arguments: &[Object]) -> Result<Object> {
         Started::Returned(value) => convert::to_python(world(), import_result(INVOKE), value),
         Started::Pending(subtask) => Object::unsigned(subtask.into()),
     }
+}
+
+fn begin_sleep(arguments: &[Object]) -> Result<Object> {
+    match call_import("sleep", arguments)? {
+        Started::Returned(_) => Ok(Object::none()),
+        Started::Pending(subtask) => Object::unsigned(subtask.into()),
+    }
+}
+
+fn send_output(arguments: &[Object]) -> Result<Object> {
+    const NAME: &str = "report-output";
+    at_once(NAME, call_import(NAME, arguments)?)
+}
+
+/// The first of the execution options; the second is a hint that needs nothing of us.
+fn wants_tracing(_: &[Object]) -> Result<Object> {
+    const NAME: &str = "get-execution-options";
+    let options = at_once(NAME, call_import(NAME, &[])?)?;
+    let items = options.items()?;
+    Object::bool(items.first().is_some_and(|tracing| tracing.to_bool().unwrap_or(false)))
+}
+
+fn look_for_import(arguments: &[Object]) -> Result<Object> {
+    Object::bool(interpreter::has_import(&only(arguments)?.to_text()?))
+}
+
+fn read_result_fields(arguments: &[Object]) -> Result<Object> {
+    let names = interpreter::result_fields(&only(arguments)?.to_text()?);
+    Object::tuple(names.into_iter().map(|name| Object::str(name.as_bytes())).collect::<Result<_>>()?)
 }
 
 fn await_call(_: &[Object]) -> Result<Object> {

@@ -86,6 +86,11 @@ impl Call {
             .collect()
     }
 
+    /// Takes the result that a call has left, which is an empty record if the function has none.
+    pub fn take_result(&mut self) -> Value {
+        self.take_all().pop().unwrap_or(Value::Record(Vec::new()))
+    }
+
     /// Replaces the top `count` values by a record of them.
     pub fn push_record(&mut self, count: usize) {
         let mut fields: Vec<Value> = (0..count).map(|_| self.pop()).collect();

@@ -38,7 +38,7 @@ pub fn to_python(world: &World, ty: Option<TypeId>, value: Value) -> Result<Obje
             )
         }
         Value::Record(fields) => {
-            let types = if let Some(Type::Record(id)) = kind { world.fields(id) } else { &[] };
+            let types = if let Some(Type::Record(id)) = kind { world.fields(id) } else { Vec::new() };
             let fields = fields
                 .into_iter()
                 .enumerate()

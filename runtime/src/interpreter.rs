@@ -8,21 +8,55 @@ use core::ffi::CStr;
 use crate::abi::{Entry, RawWorld, Type, World};
 use crate::builtins;
 use crate::call::{Call, Value};
+use crate::command;
 use crate::convert;
 use crate::error::{Error, Result};
 use crate::memory;
-use crate::python::{self, Config, Object};
+use crate::preinit;
+use crate::python::{self, Begun, Config, Object};
 use crate::waitable::{Started, Waitables};
 
-/// The exports that we have, and the function of `_eryx_session` that does the work.
-const EXPORTS: &[(&str, &CStr)] = &[
-    ("execute", c"execute"),
-    ("snapshot-state", c"snapshot_state"),
-    ("restore-state", c"restore_state"),
-    ("clear-state", c"clear_state"),
-];
+/// What does the work of an export.
+#[derive(Clone, Copy)]
+enum Action {
+    /// A function of `_eryx_session`.
+    Session(&'static CStr),
+    /// Python's own command line.
+    CommandLine,
+    /// The end of pre-initialisation.
+    FinalizePreinit,
+}
 
-const PREFIX: &CStr = c"/usr";
+/// Makes the table of the exports that we have, and a custom section that lists their names: the build
+/// tool refuses a world that asks for another one.
+macro_rules! exports {
+    ($($name:literal => $action:expr,)*) => {
+        const EXPORTS: &[(&str, Action)] = &[$(($name, $action)),*];
+        const EXPORT_NAMES: &str = concat!($($name, "\n"),*);
+    };
+}
+
+exports! {
+    "execute" => Action::Session(c"execute"),
+    "snapshot-state" => Action::Session(c"snapshot_state"),
+    "restore-state" => Action::Session(c"restore_state"),
+    "clear-state" => Action::Session(c"clear_state"),
+    "set-result-variable" => Action::Session(c"set_result_variable"),
+    "finalize-preinit" => Action::FinalizePreinit,
+    "wasi:cli/run#run" => Action::CommandLine,
+}
+
+#[cfg(target_family = "wasm")]
+#[used]
+#[unsafe(link_section = "eryx.exports")]
+static SECTION: [u8; EXPORT_NAMES.len()] = {
+    let mut bytes = [0; EXPORT_NAMES.len()];
+    bytes.copy_from_slice(EXPORT_NAMES.as_bytes());
+    bytes
+};
+
+/// Where Python is installed in the component.
+pub const PREFIX: &CStr = c"/usr";
 const STDLIB: &CStr = c"/usr/lib/python3.14";
 const SITE_PACKAGES: &CStr = c"/usr/lib/python3.14/site-packages";
 
@@ -78,14 +112,13 @@ pub fn initialize(raw: &RawWorld) {
         .exports
         .iter()
         .map(|export| export.name.as_str())
-        .filter(|name| function_of(name).is_none())
+        .filter(|name| action_of(name).is_none())
         .collect();
     if !unknown.is_empty() {
-        let had: Vec<_> = EXPORTS.iter().map(|(name, _)| *name).collect();
         memory::fatal(&alloc::format!(
             "the world asks for `{}`; this runtime exports `{}`",
             unknown.join("`, `"),
-            had.join("`, `")
+            EXPORT_NAMES.trim_end().replace('\n', "`, `")
         ));
     }
     // SAFETY: there is one thread, and nobody holds a reference before the state exists.
@@ -131,13 +164,23 @@ fn start_python() -> Result<Object> {
         .text(c"base_executable", c"")
         .list(c"argv", &[c""])
         .list(c"module_search_paths", &[STDLIB, SITE_PACKAGES]);
-    config.start()?;
-    python::limit_stack(C_STACK)?;
-    builtins::install()?;
-    python::run_module(c"_eryx_importer", c"<eryx _eryx_importer>", builtins::IMPORTER)?;
+    if config.start()? != Begun::Python {
+        return Err(Error::new("it ended at once"));
+    }
+    install()?;
     let session = Object::import(c"_eryx_session")?;
     session.call_method(c"start", Vec::new())?;
     Ok(session)
+}
+
+/// Adds to a Python that has just started what the runtime adds: the limit of recursion, and its modules.
+///
+/// # Errors
+/// What Python raised.
+pub fn install() -> Result<()> {
+    python::limit_stack(C_STACK)?;
+    builtins::install()?;
+    python::run_module(c"_eryx_importer", c"<eryx _eryx_importer>", builtins::IMPORTER)
 }
 
 /// Runs a synchronous export: takes its arguments from the call and leaves its result there.
@@ -175,13 +218,19 @@ pub unsafe fn call_async_export(call: *mut Call, which: usize) {
     drop(unsafe { Box::from_raw(call) });
 }
 
-fn function_of(export: &str) -> Option<&'static CStr> {
-    EXPORTS.iter().find(|(name, _)| *name == export).map(|(_, function)| *function)
+fn action_of(export: &str) -> Option<Action> {
+    EXPORTS.iter().find(|(name, _)| *name == export).map(|(_, action)| *action)
 }
 
 fn run_export(which: usize, arguments: Vec<Value>) -> Result<Option<Value>> {
     let export = world().exports.get(which).ok_or_else(|| Error::new("no such export"))?;
-    let function = function_of(&export.name).ok_or_else(|| Error::new("no such export"))?;
+    let function = match action_of(&export.name).ok_or_else(|| Error::new("no such export"))? {
+        Action::Session(function) => function,
+        Action::CommandLine => {
+            return command::run().map(|success| Some(Value::Variant((!success).into(), None)));
+        }
+        Action::FinalizePreinit => return preinit::finalize().map(|()| None),
+    };
     let session = start()?;
     let arguments =
         arguments.into_iter().map(|value| convert::to_python(world(), None, value)).collect::<Result<_>>()?;
@@ -216,9 +265,28 @@ pub fn call_import(name: &str, arguments: &[Object]) -> Result<Started> {
         Entry::Sync(function) => {
             // SAFETY: the call lives, and holds the arguments as the bindings expect them.
             unsafe { function(&raw mut call) };
-            let result = call.take_all().pop();
-            Ok(Started::Returned(result.unwrap_or(Value::Record(Vec::new()))))
+            Ok(Started::Returned(call.take_result()))
         }
+    }
+}
+
+/// Tells whether the world has an import of that name.
+#[must_use]
+pub fn has_import(name: &str) -> bool {
+    world().imports.iter().any(|import| import.name == name)
+}
+
+/// The names of the fields of the record that an export returns when it succeeds; none if it returns
+/// something else.
+#[must_use]
+pub fn result_fields(export: &str) -> Vec<&'static str> {
+    let result = world().exports.iter().find(|found| found.name == export).and_then(|found| found.result);
+    match result.map(|ty| world().resolve(ty)) {
+        Some(Type::Result(Some(ok), _)) => match world().resolve(ok) {
+            Type::Record(id) => world().field_names(id),
+            _ => Vec::new(),
+        },
+        _ => Vec::new(),
     }
 }
 

@@ -12,10 +12,12 @@ extern crate alloc;
 pub mod abi;
 pub mod builtins;
 pub mod call;
+pub mod command;
 pub mod convert;
 pub mod error;
 pub mod interpreter;
 pub mod memory;
+pub mod preinit;
 pub mod python;
 pub mod waitable;
 

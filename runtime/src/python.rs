@@ -61,6 +61,8 @@ unsafe extern "C" {
         items: *const *const c_char,
     ) -> c_int;
     fn Py_InitializeFromInitConfig(config: *mut c_void) -> c_int;
+    fn PyInitConfig_GetExitCode(config: *mut c_void, code: *mut c_int) -> c_int;
+    fn Py_RunMain() -> c_int;
 
     fn PyThreadState_Get() -> *mut c_void;
     fn PyUnstable_ThreadState_SetStackProtection(
@@ -363,6 +365,22 @@ pub fn run_module(name: &CStr, file: &CStr, source: &str) -> Result<()> {
     }
 }
 
+/// Runs Python's command line, which was part of its configuration, and ends Python; returns the exit status.
+#[must_use]
+pub fn run_main() -> i32 {
+    // SAFETY: Python has been started, and no object of ours is used after it.
+    unsafe { Py_RunMain() }
+}
+
+/// What came of starting Python.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// It runs.
+    Python,
+    /// There was nothing to run, as the command line asked for the version or was wrong; the exit status.
+    Ended(i32),
+}
+
 /// Python's configuration before it starts. The first failure is kept and told by [`Config::start`].
 pub struct Config {
     raw: *mut c_void,
@@ -397,8 +415,8 @@ impl Config {
     }
 
     /// Sets a list of texts.
-    pub fn list(&mut self, name: &CStr, values: &[&CStr]) -> &mut Self {
-        let items: Vec<*const c_char> = values.iter().map(|value| value.as_ptr()).collect();
+    pub fn list<T: AsRef<CStr>>(&mut self, name: &CStr, values: &[T]) -> &mut Self {
+        let items: Vec<*const c_char> = values.iter().map(|value| value.as_ref().as_ptr()).collect();
         if !self.failed {
             // SAFETY: the configuration lives, and so do the C strings and the array of them.
             self.failed =
@@ -411,13 +429,18 @@ impl Config {
     ///
     /// # Errors
     /// What Python says of a setting or of its start.
-    pub fn start(self) -> Result<()> {
+    pub fn start(self) -> Result<Begun> {
         if self.raw.is_null() {
             return Err(Error::new("no memory is left for its configuration"));
         }
         // SAFETY: the configuration lives.
         if !self.failed && unsafe { Py_InitializeFromInitConfig(self.raw) } == 0 {
-            return Ok(());
+            return Ok(Begun::Python);
+        }
+        let mut code = 0;
+        // SAFETY: the configuration lives, and the place is valid.
+        if unsafe { PyInitConfig_GetExitCode(self.raw, &raw mut code) } == 1 {
+            return Ok(Begun::Ended(code));
         }
         let mut message = ptr::null();
         // SAFETY: the configuration lives; the message does as long as the configuration.

@@ -3,6 +3,9 @@
 //! A call that does not return at once becomes a subtask, which joins our one waitable set. Its
 //! [`Call`] and its area belong to the bindings until the result has been lifted, so they are kept here,
 //! by subtask. Specification: component-model, `CanonicalABI.md`, `canon waitable-set.wait` and below.
+//!
+//! The intrinsics are reached through a library that the link makes: in a world without asynchronous
+//! functions a component must not have them, as not every engine knows them.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -50,7 +53,7 @@ impl Pending {
         // SAFETY: the import has returned, so its result lies in the area; both pointers are ours still.
         unsafe { (self.lift)(self.call, self.area) };
         // SAFETY: the pointer came from a box, and the bindings are done with it.
-        unsafe { (*self.call).pop() }
+        unsafe { &mut *self.call }.take_result()
     }
 }
 
@@ -155,21 +158,22 @@ pub fn yield_now() {
 #[cfg(target_family = "wasm")]
 mod intrinsics {
     mod raw {
-        #[link(wasm_import_module = "$root")]
+        // The names stand in `build/src/link/intrinsics.rs` too.
+        #[link(wasm_import_module = "env")]
         unsafe extern "C" {
-            #[link_name = "[waitable-set-new]"]
+            #[link_name = "__eryx_waitable_set_new"]
             pub safe fn waitable_set_new() -> u32;
-            #[link_name = "[waitable-set-wait]"]
+            #[link_name = "__eryx_waitable_set_wait"]
             pub fn waitable_set_wait(set: u32, payload: *mut u32) -> u32;
-            #[link_name = "[waitable-set-poll]"]
+            #[link_name = "__eryx_waitable_set_poll"]
             pub fn waitable_set_poll(set: u32, payload: *mut u32) -> u32;
-            #[link_name = "[waitable-join]"]
+            #[link_name = "__eryx_waitable_join"]
             pub safe fn waitable_join(waitable: u32, set: u32);
-            #[link_name = "[subtask-cancel]"]
+            #[link_name = "__eryx_subtask_cancel"]
             pub safe fn subtask_cancel(subtask: u32) -> u32;
-            #[link_name = "[subtask-drop]"]
+            #[link_name = "__eryx_subtask_drop"]
             pub safe fn subtask_drop(subtask: u32);
-            #[link_name = "[thread-yield]"]
+            #[link_name = "__eryx_thread_yield"]
             pub safe fn thread_yield() -> u32;
         }
     }

@@ -59,6 +59,8 @@ def install():
     module.yield_now = lambda: None
     module.list_callbacks = lambda: list(embedder.callbacks)
     module.report_trace = lambda *event: embedder.events.append(event)
+    module.has_import = lambda name: False
+    module.result_fields = lambda export: ()
     module.source = _source
     sys.modules["_eryx"] = module
     exec(compile(_source("_eryx_importer"), "<eryx _eryx_importer>", "exec"), {"__name__": "_eryx_importer"})

@@ -11,7 +11,7 @@ use super::session::{Callback, TraceEvent};
 // The macro writes items without documentation; they stay inside this module.
 #[allow(missing_docs)]
 mod generated {
-    wasmtime::component::bindgen!({ path: "../runtime/wit", world: "sandbox" });
+    wasmtime::component::bindgen!({ path: "../runtime/wit/sandbox.wit" });
 }
 
 use generated::{CallbackInfo, SandboxImports, SandboxImportsWithStore};

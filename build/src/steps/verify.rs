@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::plan::Parts;
 
 /// Changes when the result changes for equal inputs.
-pub const REVISION: u32 = 1;
+pub const REVISION: u32 = 2;
 
 /// The file name of the report in the result.
 pub const REPORT: &str = "check.txt";

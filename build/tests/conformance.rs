@@ -1,0 +1,253 @@
+//! What Python code in a component may rely on, as tables: `conformance/*.toml`, one case an entry.
+//!
+//! A case has `code` and one outcome: `prints` (the whole output), `raises` (the end of the traceback), or
+//! `says` (parts of the traceback). Cases of one file run in one instance, each with globals of its own, so
+//! that a case which leaves the interpreter damaged shows in the next; `traps` names what ends an instance,
+//! and the next case gets a new one. The component is the bare interpreter unless `ERYX_E2E_COMPONENT` names
+//! another one.
+#![cfg(feature = "e2e")]
+
+#[path = "conformance/command.rs"]
+mod command;
+#[path = "conformance/eryx_0_14.rs"]
+mod eryx_0_14;
+#[path = "conformance/snapshot.rs"]
+mod snapshot;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, OnceLock};
+
+use eryx_build::embed::{Callback, Cause, Embedder, Image, Output, Session, SessionOptions, TraceEvent};
+use eryx_build::layout::Layout;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    case: Vec<Case>,
+}
+
+/// A case of a table.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    name: String,
+    code: String,
+    #[serde(default)]
+    prints: Option<String>,
+    #[serde(default)]
+    raises: Option<String>,
+    #[serde(default)]
+    says: Vec<String>,
+    /// What goes to standard error.
+    #[serde(default)]
+    warns: Vec<String>,
+    /// `stack`: the embedder is told that the stack was exhausted.
+    #[serde(default)]
+    traps: Option<String>,
+}
+
+fn checkout() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+/// Builds the bare interpreter behind a world, and gives the component's file. Builds share `dist`, so one
+/// runs at a time.
+fn bundle(world: &str) -> PathBuf {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
+    let output = command
+        .args(["bundle", "--world", world])
+        .current_dir(checkout())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    checkout().join("dist/python.wasm").canonicalize().unwrap()
+}
+
+fn embedder() -> Embedder {
+    Embedder::new(Some(&Layout::cache_folder().unwrap())).unwrap()
+}
+
+/// The component of the world `sandbox`, loaded once.
+fn image() -> &'static Image {
+    static IMAGE: OnceLock<Image> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let path = match std::env::var_os("ERYX_E2E_COMPONENT") {
+            Some(path) => std::path::absolute(path).unwrap(),
+            None => bundle("sandbox"),
+        };
+        embedder().load(&path).unwrap()
+    })
+}
+
+fn callbacks() -> Vec<Callback> {
+    let time = r#"{"type": "object", "required": ["zone"], "properties": {
+        "zone": {"type": "string", "description": "A time zone."},
+        "digits": {"type": "integer", "minimum": 0, "maximum": 9, "default": 3},
+        "style": {"enum": ["short", "long"]},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "at": {"type": ["number", "null"]}}, "additionalProperties": false}"#;
+    vec![
+        Callback::new("echo", "Gives back what it gets.", "{}", |arguments| async move { Ok(arguments) }),
+        Callback::new("get_time", "Tells the time.", time, |arguments| async move { Ok(arguments) }),
+        Callback::new("fail", "", "{}", |_| async { Err::<String, _>("no such row".to_owned()) }),
+        Callback::new("never", "", "{}", |_| std::future::pending::<Result<String, String>>()),
+        Callback::new("later", "", "{}", |arguments| async move {
+            tokio::time::sleep(std::time::Duration::from_millis(15)).await;
+            Ok(arguments)
+        }),
+    ]
+}
+
+fn start() -> Session {
+    start_with(SessionOptions::default())
+}
+
+fn start_with(options: SessionOptions) -> Session {
+    let options = SessionOptions {
+        stdout: Output::Capture,
+        stderr: Output::Capture,
+        callbacks: callbacks(),
+        ..options
+    };
+    image().session(options).unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+/// Runs code that must not raise, and gives what it printed.
+#[track_caller]
+fn ok(session: &mut Session, code: &str) -> String {
+    session
+        .execute(code)
+        .unwrap_or_else(|failure| panic!("{code}\n{failure}"))
+        .unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Runs every case of a table; tells all that fail at once.
+fn run(table: &str) {
+    let path = checkout().join("build/tests/conformance").join(table);
+    let table: Table = toml::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let mut problems = String::new();
+    let mut session = None;
+    for case in table.case {
+        let mut current: Session = session.take().unwrap_or_else(start);
+        let quiet = current.stderr().len();
+        let outcome = current.execute(&case.code);
+        let stderr = String::from_utf8_lossy(&current.stderr()[quiet..]).into_owned();
+        let missing: Vec<_> = case.warns.iter().filter(|text| !stderr.contains(*text)).collect();
+        let good = missing.is_empty()
+            && match (&outcome, &case) {
+                (Ok(Ok(printed)), Case { prints: Some(expected), .. }) => printed == expected,
+                (Ok(Err(error)), Case { raises: Some(end), says, .. }) => {
+                    error.trim_end().ends_with(end.trim_end()) && says.iter().all(|text| error.contains(text))
+                }
+                (Ok(Err(error)), Case { raises: None, says, .. }) => {
+                    !says.is_empty() && says.iter().all(|text| error.contains(text))
+                }
+                (Err(failure), Case { traps: Some(kind), .. }) => {
+                    kind == "stack" && failure.cause == Cause::Stack
+                }
+                _ => false,
+            };
+        if !good {
+            let shown = match &outcome {
+                Ok(Ok(printed)) => format!("it printed\n{printed}"),
+                Ok(Err(error)) => format!("it raised\n{error}"),
+                Err(failure) => format!("it ended the instance: {failure}"),
+            };
+            let shown: String = shown.chars().take(3000).collect();
+            let _ = writeln!(problems, "--- {}: {shown}\nstandard error: {stderr}", case.name);
+        }
+        if outcome.is_ok() {
+            current.clear_state().unwrap_or_else(|failure| panic!("{}: {failure}", case.name));
+            session = Some(current);
+        }
+    }
+    assert!(problems.is_empty(), "{problems}");
+}
+
+#[test]
+fn execute() {
+    run("execute.toml");
+}
+
+#[test]
+fn asyncio() {
+    run("asyncio.toml");
+}
+
+#[test]
+fn invoke() {
+    run("invoke.toml");
+}
+
+#[test]
+fn recursion() {
+    run("recursion.toml");
+}
+
+#[test]
+fn tracing_is_for_code_of_the_session_only_and_bounded() {
+    let seen = std::sync::Arc::new(Mutex::new(Vec::<TraceEvent>::new()));
+    let sink = std::sync::Arc::clone(&seen);
+    let on_trace = move |event| sink.lock().unwrap().push(event);
+    let mut session =
+        start_with(SessionOptions { on_trace: Some(Box::new(on_trace)), ..SessionOptions::default() });
+    ok(
+        &mut session,
+        "import json, eryx\neryx.trace(True)\njson.dumps({1: [2]}, indent=1)\neryx.trace(False)",
+    );
+    let events = std::mem::take(&mut *seen.lock().unwrap());
+    assert!(!events.is_empty());
+    for event in &events {
+        assert!(event.event.contains("<execute-"), "{event:?}");
+        assert_eq!(event.context, "{}", "variables are told on request only");
+    }
+    let code = "import eryx
+class Loud:
+    def __repr__(self):
+        raise ValueError
+def f():
+    big, bad = 'x' * 100_000, Loud()
+    a, b, c, d, e, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u = range(20)
+    return 1
+eryx.trace(True, variables=True)
+f()
+eryx.trace(False)";
+    ok(&mut session, code);
+    let events = std::mem::take(&mut *seen.lock().unwrap());
+    let last = events.iter().rfind(|event| event.line == 8).unwrap();
+    assert!(last.context.len() < 4000 && last.context.contains("repr failed: ValueError"), "{last:?}");
+    // Recursion under tracing ends as it does without.
+    let code = "import eryx\neryx.trace(True)\ndef f(n):\n    return f(n + 1)\ntry:\n    f(0)\nexcept RecursionError:\n    pass\neryx.trace(False)\nprint('alive')";
+    assert_eq!(ok(&mut session, code), "alive\n");
+}
+
+#[test]
+fn instances_share_no_random_stream() {
+    let code = "import random, uuid, tempfile, os, secrets
+print(random.random(), uuid.uuid4(), os.urandom(8), secrets.token_hex(4), next(tempfile._get_candidate_names()))
+print(hash('a string'), id(random) and random.Random().random())";
+    let (mut one, mut other) = (start(), start());
+    let (first, second) = (ok(&mut one, code), ok(&mut other, code));
+    let parts = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    for (left, right) in parts(&first).iter().zip(parts(&second)) {
+        assert_ne!(*left, right);
+    }
+}
+
+#[test]
+fn streams_are_bytes() {
+    let mut session = start();
+    let code = "import sys\nsys.stdout.buffer.write(b'\\xff\\n')\nsys.stdout.flush()\nprint('\\udc80')";
+    assert_eq!(ok(&mut session, code), "\u{fffd}\n\u{fffd}\n");
+    assert_eq!(session.stdout(), b"\xff\n\x80\n");
+    let code = "print('before')\n1 / 0";
+    assert!(session.execute(code).unwrap().is_err());
+    assert!(session.stdout().ends_with(b"before\n"), "what was written before an error is not lost");
+    assert_eq!(ok(&mut session, "print('x' * 5_000_000)").len(), 5_000_001);
+}

@@ -1,0 +1,71 @@
+//! The world `eryx-0.14`, with an embedder that offers what crate `eryx` does.
+
+use eryx_build::check::Instance;
+
+use super::{bundle, embedder};
+
+fn answer(name: &str, arguments: &str) -> Result<String, String> {
+    match name {
+        "echo" => Ok(arguments.to_owned()),
+        _ => Err(format!("no callback `{name}`")),
+    }
+}
+
+#[test]
+fn the_whole_world_works() {
+    let image = embedder().load(&bundle("eryx-0.14")).unwrap();
+    let component = image.prepare(false).unwrap();
+    let start = || Instance::new(component.engine(), component, &["echo"], answer).unwrap();
+    let mut one = start();
+
+    let code = "import sys\nprint('out')\nprint('err', file=sys.stderr)\nsys.stdout.buffer.write(b'\\xff')";
+    let (stdout, stderr, json, error) = one.execute(code).unwrap().unwrap();
+    assert_eq!((stdout.as_slice(), stderr.as_slice()), (&b"out\n\xff"[..], &b"err\n"[..]));
+    assert_eq!((json.as_str(), error.as_str()), ("", ""));
+    let reported = std::mem::take(&mut one.embedding().output);
+    let stream = |number: u32| -> Vec<u8> {
+        reported.iter().filter(|(id, _)| *id == number).flat_map(|(_, bytes)| bytes.clone()).collect()
+    };
+    assert_eq!((stream(0), stream(1)), (b"out\n\xff".to_vec(), b"err\n".to_vec()), "output is streamed");
+
+    let (.., json, _) = one.execute("result = {'a': [1, None, 'é']}").unwrap().unwrap();
+    assert_eq!(json, r#"{"a": [1, null, "\u00e9"]}"#);
+    one.set_result_variable("answer").unwrap();
+    let (.., json, error) = one.execute("answer = {1, 2}").unwrap().unwrap();
+    assert_eq!(
+        (json.as_str(), error.as_str()),
+        ("", "TypeError: Object of type set is not JSON serializable")
+    );
+    assert_eq!(one.execute("answer = 42").unwrap().unwrap().2, "42");
+
+    let code = "import asyncio\nprint(await asyncio.gather(echo(x=1), invoke('echo', '[2]'), asyncio.sleep(0.01, 3)))";
+    assert_eq!(one.execute(code).unwrap().unwrap().0, b"[{'x': 1}, '[2]', 3]\n");
+    assert!(!one.embedding().slept.is_empty(), "timers are the embedder's");
+    let code = "try:\n    await asyncio.wait_for(asyncio.Event().wait(), 0.01)\nexcept TimeoutError:\n    print('timeout')";
+    assert_eq!(one.execute(code).unwrap().unwrap().0, b"timeout\n");
+    let error = one.execute("await invoke('other')").unwrap().unwrap_err();
+    assert!(error.ends_with("eryx.CallbackError: no callback `other`\n"), "{error}");
+
+    one.embedding().tracing = true;
+    one.execute("def f():\n    return 1\nf()").unwrap().unwrap();
+    let traced = std::mem::take(&mut one.embedding().traced);
+    assert!(
+        traced.iter().any(|(line, event)| *line == 2 && event.contains(r#""type": "line""#)),
+        "{traced:?}"
+    );
+    one.embedding().tracing = false;
+    one.execute("f()").unwrap().unwrap();
+    assert_eq!(one.embedding().traced, [], "tracing is asked for anew each time");
+
+    let (data, skipped) = {
+        one.execute("gen = (x for x in [])\nfile = open('/tmp/x', 'w')").unwrap().unwrap();
+        one.snapshot_state().unwrap().unwrap()
+    };
+    assert_eq!(skipped, ["file", "gen"]);
+    let mut other = start();
+    other.restore_state(data).unwrap().unwrap();
+    assert_eq!(other.execute("print(answer, f())").unwrap().unwrap().0, b"42 1\n");
+    assert!(other.restore_state(b"nonsense".to_vec()).unwrap().is_err());
+    other.clear_state().unwrap();
+    assert!(other.execute("answer").unwrap().unwrap_err().contains("NameError"));
+}
