@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use eryx_build::embed::{Embedder, Image, SessionOptions};
+use eryx_build::embed::{Callback, Embedder, Image, SessionOptions};
 use eryx_build::error::{Error, Result};
 use eryx_build::layout::Layout;
 use eryx_build::name::PackageName;
@@ -52,6 +52,10 @@ timed(work)
 ";
 const IMPORT: &str =
     "import time\nstart = time.perf_counter()\nimport numpy\nprint(time.perf_counter() - start)";
+const ROWS: &str = "
+import pickle
+rows = [{'id': i, 'name': str(i)} for i in range(20000)]
+";
 const NUMPY: &str = "
 import numpy as np
 rng = np.random.default_rng(1)
@@ -121,6 +125,7 @@ fn run() -> Result<()> {
     // The nearest thing that a native Python has is to start its process.
     entries.push(Entry { name: "instantiate", value: instantiate, unit: "s", baseline: start });
 
+    calls(&image, &mut entries)?;
     let baseline = python.as_deref().map(|python| native_seconds(python, PYTHON)).transpose()?;
     entries.push(Entry {
         name: "python workload",
@@ -165,6 +170,35 @@ fn built(layout: &Layout, entries: &mut Vec<Entry>) -> Result<PathBuf> {
         entries.push(Entry { name: "link", value: record.seconds, unit: "s", baseline: Some(compile) });
     }
     Ok(layout.dist.join("numpy+pydantic.wasm"))
+}
+
+/// What a call costs in a live instance.
+fn calls(image: &Image, entries: &mut Vec<Entry>) -> Result<()> {
+    const CALLS: u32 = 1000;
+    let echo = Callback::new("echo", "", "{}", |arguments| async move { Ok(arguments) });
+    let mut session = image.session(SessionOptions { callbacks: vec![echo], ..SessionOptions::default() })?;
+    let mut run = |code: &str| -> Result<String> {
+        session.execute(code)?.map_err(|traceback| Error::new("the code raised").detail(traceback))
+    };
+    let execute = fastest(|| (0..CALLS).try_for_each(|_| run("x = 1").map(drop)))?;
+    // The baselines are what we promise: 20 microseconds a call.
+    let promised = Some(20e-6);
+    entries.push(Entry { name: "execute", value: execute / f64::from(CALLS), unit: "s", baseline: promised });
+    let invoke =
+        fastest(|| run(&format!("for _ in range({CALLS}): await invoke('echo', '{{}}')")).map(drop))?;
+    entries.push(Entry { name: "invoke", value: invoke / f64::from(CALLS), unit: "s", baseline: promised });
+
+    // Beside pickle in the same instance.
+    run(&format!("{TIMED}{ROWS}"))?;
+    let dump = seconds(&run("timed(lambda: pickle.dumps(rows, 5))")?)?;
+    let load = seconds(&run("data = pickle.dumps(rows, 5)\ntimed(lambda: pickle.loads(data))\ndel data")?)?;
+    let refused = |told: String| Error::new("the session was not saved or restored").detail(told);
+    let saved = session.snapshot_state()?.map_err(refused)?;
+    let snapshot = fastest(|| session.snapshot_state()?.map_err(refused).map(drop))?;
+    entries.push(Entry { name: "snapshot", value: snapshot, unit: "s", baseline: Some(dump) });
+    let restore = fastest(|| session.restore_state(&saved)?.map_err(refused))?;
+    entries.push(Entry { name: "restore", value: restore, unit: "s", baseline: Some(load) });
+    Ok(())
 }
 
 fn with_numpy(layout: &Layout, python: Option<&Path>, image: &Image, entries: &mut Vec<Entry>) -> Result<()> {
@@ -282,7 +316,8 @@ fn show(entries: &[Entry]) {
         let told = |value: f64| match entry.unit {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size")]
             "bytes" => report::size(value as u64),
-            _ => format!("{:.1} ms", value * 1000.0),
+            _ if value < 1e-3 => format!("{:.1} us", value * 1e6),
+            _ => format!("{:.1} ms", value * 1e3),
         };
         let baseline = entry.baseline.map_or_else(|| "-".to_owned(), told);
         let ratio = entry.ratio().map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
