@@ -19,7 +19,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 
-use eryx_build::embed::{Callback, Cause, Embedder, Image, Output, Session, SessionOptions, TraceEvent};
+use eryx_build::embed::{
+    Callback, Cause, Embedder, Image, Limits, Output, Session, SessionOptions, TraceEvent,
+};
 use eryx_build::layout::Layout;
 use serde::Deserialize;
 
@@ -250,4 +252,34 @@ fn streams_are_bytes() {
     assert!(session.execute(code).unwrap().is_err());
     assert!(session.stdout().ends_with(b"before\n"), "what was written before an error is not lost");
     assert_eq!(ok(&mut session, "print('x' * 5_000_000)").len(), 5_000_001);
+}
+
+#[test]
+fn memory_that_runs_out_raises() {
+    let limits = Limits { timeout: None, max_memory: Some(160 << 20) };
+    let mut session = start_with(SessionOptions { limits, ..SessionOptions::default() });
+    for code in [
+        "x = []\nwhile True:\n    x.append('x' * 1000 + str(len(x)))",
+        "x = {}\nwhile True:\n    x[len(x)] = [None] * 100",
+        "x = 'a'\nwhile True:\n    x += x",
+        "x = 1 << 4_000_000_000",
+        "x = [0] * 500_000_000",
+        "x = bytes(1 << 30)",
+        "''.join(['a' * 1_000_000] * 1000)",
+        "import pickle\npickle.dumps([bytes(1_000_000) + bytes([i]) for i in range(100)])",
+        "import json\njson.dumps(['a' * 1_000_000] * 1000)",
+        "set(range(100_000_000))",
+        "import io\nf = io.BytesIO()\nwhile True:\n    f.write(bytes(10_000_000))",
+        "x = None\nwhile True:\n    x = (x, x, [x])",
+        "print('x' * 100_000_000 + 'y')",
+    ] {
+        let error = match session.execute(code) {
+            Ok(Ok(_)) => panic!("{code}\nraised nothing"),
+            Ok(Err(error)) => error,
+            Err(failure) => panic!("{code}\n{failure}"),
+        };
+        assert!(error.lines().any(|line| line == "MemoryError"), "{code}\n{error}");
+        session.clear_state().unwrap();
+    }
+    assert_eq!(ok(&mut session, "print('alive')"), "alive\n");
 }

@@ -18,9 +18,9 @@ def describe(error):
     try:
         return _traceback(error)
     except BaseException as second:
-        # `__str__`, `__notes__` and the like are the session's own code.
+        # `__str__`, `__notes__` and the like are the session's own code, and memory may be full still.
         name = type(error).__qualname__
-        return f"{name}: <the traceback cannot be shown: {type(second).__qualname__}>\n"
+        return f"<the traceback cannot be shown: {type(second).__qualname__}>\n{name}\n"
 
 
 def exit_status(error):

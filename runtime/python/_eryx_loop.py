@@ -134,13 +134,17 @@ class Loop(base_events.BaseEventLoop):
 
     def run_forever(self):
         """Runs until `stop` is called; another loop may be running, but not this one."""
+        if events._get_running_loop() is None:
+            return super().run_forever()
         if self.is_running():
             self._check_running()
         with _outer_loop_suspended():
-            super().run_forever()
+            return super().run_forever()
 
     def run_until_complete(self, future):
         """Runs until a future is done; another loop may be running, but not this one."""
+        if events._get_running_loop() is None:
+            return super().run_until_complete(future)
         if self.is_running():
             self._check_running()
         with _outer_loop_suspended():
@@ -227,4 +231,5 @@ def _end_tasks(loop, main):
                 loop.call_exception_handler(
                     {"message": "a cancelled task raised", "exception": task.exception(), "task": task}
                 )
-    loop.run_until_complete(loop.shutdown_asyncgens())
+    if len(loop._asyncgens):
+        loop.run_until_complete(loop.shutdown_asyncgens())

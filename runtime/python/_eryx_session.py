@@ -116,6 +116,8 @@ def execute(source):
             _follow_options()
         _session.run(source)
     except BaseException as error:
+        if isinstance(error, MemoryError):
+            _eryx.release_reserve()
         # Before the traceback, as python3 does.
         _eryx_output.flush()
         failure = _eryx_errors.describe(error)

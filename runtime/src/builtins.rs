@@ -7,6 +7,7 @@ use crate::call::Value;
 use crate::convert;
 use crate::error::{Error, Result};
 use crate::interpreter::{self, call_import, import_result, waitables, world};
+use crate::memory;
 use crate::python::{self, Method, Object, RawObject};
 use crate::waitable::{self, Started, Subtask};
 
@@ -39,6 +40,7 @@ static METHODS: &[Method] = &[
     Method::new(c"python_tracing", c"Whether the embedder wants this execution traced.", python_tracing),
     Method::new(c"has_import", c"Whether the world has an import of that name.", has_import),
     Method::new(c"result_fields", c"The names of the fields that an export returns.", result_fields),
+    Method::new(c"release_reserve", c"Makes memory free that is kept for errors.", release_reserve),
     Method::new(c"wait", c"Blocks until a call returns: (subtask, (succeeded, text)).", wait),
     Method::new(c"poll", c"A call that has returned, as `wait`, or None.", poll),
     Method::new(c"cancel", c"Cancels the call of a subtask.", cancel),
@@ -97,6 +99,7 @@ export_to_python! {
     python_tracing => wants_tracing;
     has_import => look_for_import;
     result_fields => read_result_fields;
+    release_reserve => free_reserve;
     wait => await_call;
     poll => look_for_call;
     cancel => cancel_call;
@@ -155,6 +158,11 @@ fn look_for_import(arguments: &[Object]) -> Result<Object> {
 fn read_result_fields(arguments: &[Object]) -> Result<Object> {
     let names = interpreter::result_fields(&only(arguments)?.to_text()?);
     Object::tuple(names.into_iter().map(|name| Object::str(name.as_bytes())).collect::<Result<_>>()?)
+}
+
+fn free_reserve(_: &[Object]) -> Result<Object> {
+    memory::release_reserve();
+    Ok(Object::none())
 }
 
 fn await_call(_: &[Object]) -> Result<Object> {

@@ -220,7 +220,7 @@ impl Drop for Call {
 }
 
 fn mismatch(expected: &str) -> ! {
-    memory::fatal(&alloc::format!("the bindings expected {expected} on the stack"))
+    memory::fatal(alloc::format!("the bindings expected {expected} on the stack"))
 }
 
 #[cfg(test)]

@@ -106,7 +106,7 @@ pub fn initialize(raw: &RawWorld) {
     // SAFETY: the bindings hand over a structure that is valid for ever.
     let world = match unsafe { World::read(raw) } {
         Ok(world) => world,
-        Err(error) => memory::fatal(&alloc::format!("{error}")),
+        Err(error) => memory::fatal(alloc::format!("{error}")),
     };
     let unknown: Vec<_> = world
         .exports
@@ -115,7 +115,7 @@ pub fn initialize(raw: &RawWorld) {
         .filter(|name| action_of(name).is_none())
         .collect();
     if !unknown.is_empty() {
-        memory::fatal(&alloc::format!(
+        memory::fatal(alloc::format!(
             "the world asks for `{}`; this runtime exports `{}`",
             unknown.join("`, `"),
             EXPORT_NAMES.trim_end().replace('\n', "`, `")
@@ -197,7 +197,7 @@ pub fn call_export(call: &mut Call, which: usize) {
             Some(Type::Result(_, Some(err))) if world().resolve(err) == Type::String => {
                 call.push(Value::Variant(1, Some(Box::new(Value::String(alloc::format!("{error}"))))));
             }
-            _ => memory::fatal(&alloc::format!("`{}` failed: {error}", export.name)),
+            _ => memory::fatal(alloc::format!("`{}` failed: {error}", export.name)),
         },
     }
 }
@@ -232,6 +232,7 @@ fn run_export(which: usize, arguments: Vec<Value>) -> Result<Option<Value>> {
         Action::FinalizePreinit => return preinit::finalize().map(|()| None),
     };
     let session = start()?;
+    memory::hold_reserve();
     let arguments =
         arguments.into_iter().map(|value| convert::to_python(world(), None, value)).collect::<Result<_>>()?;
     let result = session.call_method(function, arguments)?;

@@ -4,6 +4,9 @@
 //! becomes a `Vec` without a copy.
 
 use core::ffi::{c_int, c_void};
+use core::fmt::{self, Write};
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 /// The alignment that `malloc` guarantees.
 const MALLOC_ALIGN: usize = 2 * core::mem::size_of::<usize>();
@@ -19,6 +22,34 @@ unsafe extern "C" {
     fn abort() -> !;
 }
 
+/// How much is kept for telling that there is no more, in bytes. It is not written to, so until it is needed
+/// it takes no memory of the embedder's.
+const RESERVE_SIZE: usize = 512 << 10;
+
+static RESERVE: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+
+/// Sets a reserve aside, unless there is one or no memory for it.
+pub fn hold_reserve() {
+    if RESERVE.load(Ordering::Relaxed).is_null() {
+        // SAFETY: `malloc` takes any size.
+        RESERVE.store(unsafe { malloc(RESERVE_SIZE) }, Ordering::Relaxed);
+    }
+}
+
+/// Gives the reserve to whoever needs memory next; tells whether there was one.
+pub fn release_reserve() -> bool {
+    let reserve = RESERVE.swap(ptr::null_mut(), Ordering::Relaxed);
+    // SAFETY: the block came from `malloc` or is null, and nobody else has it any more.
+    unsafe { c_free(reserve) };
+    !reserve.is_null()
+}
+
+/// Calls an allocation again with the reserve, if it fails without.
+fn with_reserve(allocation: impl Fn() -> *mut u8) -> *mut u8 {
+    let pointer = allocation();
+    if pointer.is_null() && release_reserve() { allocation() } else { pointer }
+}
+
 /// Allocates `size` bytes; null if there are none left. No bytes need no memory: the result is then a
 /// pointer that is aligned and not null, as for an empty `Vec`.
 #[must_use]
@@ -28,14 +59,16 @@ pub fn allocate(size: usize, align: usize) -> *mut u8 {
     }
     if align <= MALLOC_ALIGN {
         // SAFETY: `malloc` takes any size.
-        return unsafe { malloc(size) }.cast();
+        return with_reserve(|| unsafe { malloc(size) }.cast());
     }
-    let mut pointer = core::ptr::null_mut();
-    // SAFETY: `pointer` is a valid place for the result, and `align` a power of two above a pointer's size.
-    match unsafe { posix_memalign(&raw mut pointer, align, size) } {
-        0 => pointer.cast(),
-        _ => core::ptr::null_mut(),
-    }
+    with_reserve(|| {
+        let mut pointer = ptr::null_mut();
+        // SAFETY: `pointer` is a valid place for the result, and `align` a power of two above a pointer's size.
+        match unsafe { posix_memalign(&raw mut pointer, align, size) } {
+            0 => pointer.cast(),
+            _ => ptr::null_mut(),
+        }
+    })
 }
 
 /// Changes the size of a block, which may move it; null, and the block as it was, if there is no memory.
@@ -53,7 +86,7 @@ pub unsafe fn reallocate(pointer: *mut u8, old_size: usize, align: usize, new_si
     }
     if align <= MALLOC_ALIGN {
         // SAFETY: the block is not empty, so it came from `malloc`.
-        return unsafe { c_realloc(pointer.cast(), new_size) }.cast();
+        return with_reserve(|| unsafe { c_realloc(pointer.cast(), new_size) }.cast());
     }
     let new = allocate(new_size, align);
     if !new.is_null() {
@@ -78,13 +111,21 @@ pub unsafe fn free(pointer: *mut u8, size: usize, _align: usize) {
 }
 
 /// Says on standard error why the guest cannot go on, and ends it with a trap.
-pub fn fatal(message: &str) -> ! {
-    for part in ["eryx runtime: ", message, "\n"] {
-        // SAFETY: the pointer is valid for the length. Nothing could be done about a failure.
-        unsafe { write(2, part.as_ptr().cast(), part.len()) };
-    }
+pub fn fatal(message: impl fmt::Display) -> ! {
+    // Without an allocation: there may be no memory. Nothing could be done about a failure.
+    let _ = writeln!(StandardError, "eryx runtime: {message}");
     // SAFETY: `abort` takes nothing and does not return.
     unsafe { abort() }
+}
+
+struct StandardError;
+
+impl Write for StandardError {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        // SAFETY: the pointer is valid for the length.
+        let written = unsafe { write(2, text.as_ptr().cast(), text.len()) };
+        if written < 0 { Err(fmt::Error) } else { Ok(()) }
+    }
 }
 
 #[cfg(target_family = "wasm")]
@@ -115,6 +156,6 @@ mod global {
 
     #[panic_handler]
     fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-        super::fatal(&alloc::format!("{info}"))
+        super::fatal(info)
     }
 }

@@ -60,6 +60,7 @@ def install():
     module.list_callbacks = lambda: list(embedder.callbacks)
     module.report_trace = lambda *event: embedder.events.append(event)
     module.has_import = lambda name: False
+    module.release_reserve = lambda: None
     module.result_fields = lambda export: ()
     module.source = _source
     sys.modules["_eryx"] = module

@@ -73,7 +73,7 @@ fn the_command_line_is_python_s() {
         assert_eq!(run(&program, arguments, stdin), expected, "{arguments:?} {stdin:?}");
     }
     let refused = run(&program, &["--nonsense"], "");
-    assert!(!refused.success && refused.stderr.contains("unknown option --nonsense"), "{refused:?}");
+    assert!(!refused.success && refused.stderr.contains("Unknown option: --nonsense"), "{refused:?}");
     let missing = run(&program, &["/no/such.py"], "");
     assert!(!missing.success && missing.stderr.contains("can't open file '/no/such.py'"), "{missing:?}");
     let wrong = run(&program, &["-c", "x ="], "");
