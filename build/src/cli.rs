@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::error::Result;
+use crate::plan::DEFAULT_WORLD;
 
 mod build;
 mod other;
@@ -50,7 +51,7 @@ struct BundleArgs {
     /// Packages, such as `numpy`, `numpy==2.5.5` or `jinja2>=3`; none for the bare interpreter.
     packages: Vec<String>,
     /// The WIT world that the component implements.
-    #[arg(long, default_value = "sandbox")]
+    #[arg(long, default_value = DEFAULT_WORLD)]
     world: String,
     /// Make no network request.
     #[arg(long)]

@@ -107,6 +107,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
+/// The world of a component that is asked for without naming one.
+pub const DEFAULT_WORLD: &str = "sandbox";
+
 /// Everything that a plan is made from.
 pub struct Materials<'a> {
     /// The checkout.
@@ -406,6 +409,21 @@ impl Planner<'_> {
         Ok(self.add("guest", Kind::Guest, Value::Null, inputs))
     }
 
+    /// Refuses a world that has no file, and lists those that have.
+    fn check_world(&self, world: &str) -> Result<()> {
+        let mut worlds = Vec::new();
+        for entry in std::fs::read_dir(self.materials.checkout.join("runtime/wit"))? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            worlds.extend(name.strip_suffix(".wit").map(|name| format!("`{name}`")));
+        }
+        worlds.sort();
+        if worlds.contains(&format!("`{world}`")) {
+            return Ok(());
+        }
+        Err(Error::new(format!("there is no world `{world}`"))
+            .hint(format!("worlds are {}", worlds.join(", "))))
+    }
+
     fn component(&mut self, closure: &Closure, world: &str) -> Result<usize> {
         let mut inputs = Inputs::new();
         let mut checks = Vec::new();
@@ -418,6 +436,7 @@ impl Planner<'_> {
         inputs.insert("sysroot".to_owned(), Input::Step(self.sysroot()?));
         let guest = self.guest()?;
         inputs.insert("guest".to_owned(), Input::Step(guest));
+        self.check_world(world)?;
         self.local(&mut inputs, "wit", &format!("runtime/wit/{world}.wit"))?;
         for chosen in &closure.packages {
             let place = match chosen {
@@ -440,7 +459,11 @@ impl Planner<'_> {
             inputs.insert(format!("package/{}", chosen.name()), Input::Step(place));
         }
         let names: Vec<_> = closure.named.iter().map(PackageName::as_str).collect();
-        let names = if names.is_empty() { "python".to_owned() } else { names.join("+") };
+        let mut names = if names.is_empty() { "python".to_owned() } else { names.join("+") };
+        // Another world makes another program of the same packages, which must not take its name.
+        if world != DEFAULT_WORLD {
+            names = format!("{names}.{world}");
+        }
         let parts = Parts { names, world: world.to_owned(), inputs: self.listed(closure), checks };
         let params = json!({
             "names": parts.names,

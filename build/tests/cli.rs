@@ -284,6 +284,15 @@ fn options_of_run_are_read_before_anything_else() {
 }
 
 #[test]
+fn a_world_that_is_not_there_is_refused() {
+    let expected = "\
+error: there is no world `../sandbox`
+hint: worlds are `command`, `eryx-0.14`, `sandbox`
+";
+    Place::locked().expect(&["plan", "--offline", "--world", "../sandbox"], 1, "", expected);
+}
+
+#[test]
 fn an_empty_cache_can_be_cleaned() {
     let place = Place::with_checkout();
     place.expect(&["clean"], 0, "freed 0 B\n", "");

@@ -23,6 +23,7 @@ use eryx_build::embed::{
     Callback, Cause, Embedder, Image, Limits, Output, Session, SessionOptions, TraceEvent,
 };
 use eryx_build::layout::Layout;
+use eryx_build::plan::DEFAULT_WORLD;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -55,11 +56,8 @@ fn checkout() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
-/// Builds the bare interpreter behind a world, and gives the component's file. Builds share `dist`, so one
-/// runs at a time.
+/// Builds the bare interpreter behind a world, and gives the component's file.
 fn bundle(world: &str) -> PathBuf {
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
     let output = command
         .args(["bundle", "--world", world])
@@ -68,7 +66,8 @@ fn bundle(world: &str) -> PathBuf {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    checkout().join("dist/python.wasm").canonicalize().unwrap()
+    let names = if world == DEFAULT_WORLD { "python".to_owned() } else { format!("python.{world}") };
+    checkout().join(format!("dist/{names}.wasm"))
 }
 
 fn embedder() -> Embedder {
