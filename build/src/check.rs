@@ -23,7 +23,7 @@ use crate::digest::Digest;
 use crate::embed::{Embedder, Session, SessionOptions, format_size};
 use crate::error::{Context, Error, Result};
 pub use command::{Ended, Invocation, Program};
-pub use eryx_0_14::{Embedding, Executed, Instance};
+pub use eryx_0_14::{Answer, Embedding, Executed, Instance, Saved};
 pub use inventory::Part;
 pub use packages::{Package, PackageReport};
 use surface::World;

@@ -42,6 +42,9 @@ pub struct Embedding {
 /// What `execute` gives: standard output, standard error, the result as JSON, why there is none.
 pub type Executed = std::result::Result<(Vec<u8>, Vec<u8>, String, String), String>;
 
+/// What `snapshot-state` gives: the state, and the names of what was left out.
+pub type Saved = std::result::Result<(Vec<u8>, Vec<String>), String>;
+
 /// One instance of a component.
 pub struct Instance {
     store: Store<Embedding>,
@@ -99,7 +102,7 @@ impl Instance {
     ///
     /// # Errors
     /// When the guest traps.
-    pub fn snapshot_state(&mut self) -> Result<std::result::Result<(Vec<u8>, Vec<String>), String>> {
+    pub fn snapshot_state(&mut self) -> Result<Saved> {
         let saved = self.call(async |sandbox, accessor| sandbox.call_snapshot_state(accessor).await)?;
         Ok(saved.map(|snapshot| (snapshot.data, snapshot.skipped_globals)))
     }
