@@ -132,13 +132,7 @@ impl Checker<'_> {
 
     fn license(&mut self, file: &RecipeFile) {
         let license = &file.package.license;
-        if let Err((message, advice)) = license::check(&license.spdx) {
-            let problem = self.document.problem("package.license.spdx", message);
-            self.problems.push(match advice {
-                Some(advice) => problem.advise(advice),
-                None => problem,
-            });
-        }
+        self.problems.extend(license::problem(self.document, "package.license.spdx", &license.spdx));
         if license.files.is_empty() {
             self.wrong("package.license.files", "expected at least one licence text");
         }

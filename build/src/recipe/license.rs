@@ -2,7 +2,7 @@
 //!
 //! The list is closed on purpose: a licence that no recipe had before is looked at by a person once.
 
-use super::place::nearest;
+use super::place::{Document, Problem, nearest};
 
 /// The licences and exceptions that recipes may name.
 const KNOWN: &[&str] = &[
@@ -31,8 +31,18 @@ const KNOWN: &[&str] = &[
     "libpng-2.0",
 ];
 
+/// What is wrong with the expression that stands at `path`.
+pub(super) fn problem(document: &Document, path: &str, expression: &str) -> Option<Problem> {
+    let (message, advice) = check(expression).err()?;
+    let problem = document.problem(path, message);
+    Some(match advice {
+        Some(advice) => problem.advise(advice),
+        None => problem,
+    })
+}
+
 /// Checks an expression; the error is a sentence and perhaps a line of advice.
-pub(super) fn check(expression: &str) -> Result<(), (String, Option<String>)> {
+fn check(expression: &str) -> Result<(), (String, Option<String>)> {
     let spaced = expression.replace('(', " ( ").replace(')', " ) ");
     let mut words = spaced.split_whitespace().peekable();
     let mut depth = 0_usize;

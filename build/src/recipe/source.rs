@@ -140,13 +140,8 @@ pub fn parse_parts(path: &str, text: &str) -> Result<BTreeMap<String, Vec<Part>>
                     let mut checked = Vec::new();
                     for (index, table) in list.iter().enumerate() {
                         let place = format!("{name}[{index}]");
-                        if let Err((message, advice)) = license::check(&table.license) {
-                            let problem = document.problem(&format!("{place}.license"), message);
-                            problems.push(match advice {
-                                Some(advice) => problem.advise(advice),
-                                None => problem,
-                            });
-                        }
+                        let path = format!("{place}.license");
+                        problems.extend(license::problem(&document, &path, &table.license));
                         let source = check_source(&document, &place, &table.source, &mut problems);
                         checked.extend(source.map(|source| Part {
                             name: table.name.clone(),
