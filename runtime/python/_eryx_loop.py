@@ -221,7 +221,10 @@ def run(coroutine):
 def _end_tasks(loop, main):
     left = [task for task in tasks.all_tasks(loop) if not task.done()]
     for task in left:
-        task.cancel()
+        # A task that waits for one that waits for another, and so on, may be too many for one call; each
+        # of them gets its own.
+        with contextlib.suppress(RecursionError):
+            task.cancel()
         if task is not main:
             warnings.warn(f"task {task.get_name()!r} was cancelled: the code ended before it", RuntimeWarning, 4)
     if left:

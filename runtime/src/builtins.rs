@@ -32,7 +32,11 @@ const SOURCES: &[(&str, &str)] = &[
 
 static METHODS: &[Method] = &[
     Method::new(c"source", c"The source of a module of the runtime, or None.", source),
-    Method::new(c"list_callbacks", c"The embedder's callbacks: (name, description, schema).", list_callbacks),
+    Method::new(
+        c"list_callbacks",
+        c"The embedder's callbacks: (name, description, schema); the same list if they are the same.",
+        list_callbacks,
+    ),
     Method::new(c"report_trace", c"Reports a trace event: line, event, context.", report_trace),
     Method::new(c"start_invoke", c"Calls a callback: (succeeded, text), or a subtask.", start_invoke),
     Method::new(c"start_sleep", c"Sleeps for nanoseconds: a result, or a subtask.", start_sleep),
@@ -116,7 +120,7 @@ fn read_source(arguments: &[Object]) -> Result<Object> {
 
 fn read_callbacks(arguments: &[Object]) -> Result<Object> {
     const NAME: &str = "list-callbacks";
-    at_once(NAME, call_import(NAME, arguments)?)
+    interpreter::listed(returned(NAME, call_import(NAME, arguments)?)?, import_result(NAME))
 }
 
 fn send_trace(arguments: &[Object]) -> Result<Object> {
@@ -193,8 +197,12 @@ fn outcome((subtask, value): (Subtask, Value)) -> Result<Object> {
 }
 
 fn at_once(name: &str, started: Started) -> Result<Object> {
+    convert::to_python(world(), import_result(name), returned(name, started)?)
+}
+
+fn returned(name: &str, started: Started) -> Result<Value> {
     match started {
-        Started::Returned(value) => convert::to_python(world(), import_result(name), value),
+        Started::Returned(value) => Ok(value),
         Started::Pending(_) => Err(Error::new(alloc::format!("`{name}` is asynchronous in this world"))),
     }
 }
