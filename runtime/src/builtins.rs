@@ -21,6 +21,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("eryx", include_str!("../python/eryx.py")),
     ("_eryx_callbacks", include_str!("../python/_eryx_callbacks.py")),
     ("_eryx_errors", include_str!("../python/_eryx_errors.py")),
+    ("_eryx_fresh", include_str!("../python/_eryx_fresh.py")),
     ("_eryx_loop", include_str!("../python/_eryx_loop.py")),
     ("_eryx_output", include_str!("../python/_eryx_output.py")),
     ("_eryx_schema", include_str!("../python/_eryx_schema.py")),
@@ -49,6 +50,7 @@ static METHODS: &[Method] = &[
     Method::new(c"poll", c"A call that has returned, as `wait`, or None.", poll),
     Method::new(c"cancel", c"Cancels the call of a subtask.", cancel),
     Method::new(c"yield_now", c"Lets the embedder run.", yield_now),
+    Method::new(c"salt_xml", c"Sets the salt that XML parsers get for their hashes.", salt_xml),
     Method::END,
 ];
 
@@ -108,6 +110,7 @@ export_to_python! {
     poll => look_for_call;
     cancel => cancel_call;
     yield_now => let_others_run;
+    salt_xml => set_salt;
 }
 
 fn read_source(arguments: &[Object]) -> Result<Object> {
@@ -188,6 +191,11 @@ fn cancel_call(arguments: &[Object]) -> Result<Object> {
 
 fn let_others_run(_: &[Object]) -> Result<Object> {
     waitable::yield_now();
+    Ok(Object::none())
+}
+
+fn set_salt(arguments: &[Object]) -> Result<Object> {
+    python::salt_xml(&only(arguments)?.to_bytes()?);
     Ok(Object::none())
 }
 

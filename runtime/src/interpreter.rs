@@ -124,7 +124,9 @@ pub fn initialize(raw: &RawWorld) {
         ));
     }
     // SAFETY: there is one thread, and nobody holds a reference before the state exists.
-    unsafe { *STATE.0.get() = Some(State { world, waitables: Waitables::default(), session: None, listed: None }) };
+    unsafe {
+        *STATE.0.get() = Some(State { world, waitables: Waitables::default(), session: None, listed: None })
+    };
 }
 
 /// Starts Python unless that was done before, and returns the session's module. Pre-initialisation

@@ -59,12 +59,20 @@ struct RawBuffer {
     internal: *mut c_void,
 }
 
+/// `_Py_HashSecret_t`: the secret of Python's own hashes, then the salt that its XML parsers get.
+#[repr(C)]
+struct HashSecret {
+    python: [u8; 16],
+    xml: [u8; 8],
+}
+
 const CONSTANT_NONE: u32 = 0;
 const FILE_INPUT: c_int = 257;
 
 unsafe extern "C" {
     static mut PyExc_RuntimeError: *mut RawObject;
     static mut PyUnicode_Type: RawObject;
+    static mut _Py_HashSecret: HashSecret;
 
     fn PyInitConfig_Create() -> *mut c_void;
     fn PyInitConfig_Free(config: *mut c_void);
@@ -408,6 +416,15 @@ pub fn limit_stack(size: usize) -> Result<()> {
     } else {
         Err(take_exception())
     }
+}
+
+/// Sets the salt for the hashes of XML parsers that are made from now on. The secret of Python's own hashes
+/// cannot be changed: dicts and sets that there are rely on it.
+pub fn salt_xml(salt: &[u8]) {
+    let mut bytes = [0; 8];
+    bytes.iter_mut().zip(salt).for_each(|(byte, new)| *byte = *new);
+    // SAFETY: there is one thread, and Python reads the salt only when it makes a parser.
+    unsafe { _Py_HashSecret.xml = bytes };
 }
 
 /// Runs a source text as the module of a name.

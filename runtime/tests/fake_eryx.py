@@ -20,6 +20,7 @@ class Embedder:
         self._listed = None
         self.events = []
         self.cancelled = []
+        self.salts = []
         self._due = {}
         self._next = 1
 
@@ -66,6 +67,7 @@ def install():
     module.report_trace = lambda *event: embedder.events.append(event)
     module.has_import = lambda name: False
     module.release_reserve = lambda: None
+    module.salt_xml = embedder.salts.append
     module.result_fields = lambda export: ()
     module.source = _source
     sys.modules["_eryx"] = module
