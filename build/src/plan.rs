@@ -40,6 +40,8 @@ pub enum Kind {
     Library(Box<Recipe>),
     /// CPython for the guest.
     Cpython(Box<Recipe>),
+    /// Of CPython for the guest, what others are compiled and linked against.
+    CpythonDev,
     /// The Rust compiler and the sources of its standard library.
     Rust(Vec<Source>),
     /// The crates of lock files, vendored; the only step besides fetching that uses the network.
@@ -358,6 +360,14 @@ impl Planner<'_> {
         Ok(self.add("cpython", Kind::Cpython(Box::new(recipe)), params, inputs))
     }
 
+    fn cpython_dev(&mut self) -> Result<usize> {
+        if let Some(place) = self.known("cpython-dev") {
+            return Ok(place);
+        }
+        let inputs = Inputs::from([("cpython".to_owned(), Input::Step(self.cpython()?))]);
+        Ok(self.add("cpython-dev", Kind::CpythonDev, Value::Null, inputs))
+    }
+
     fn rust(&mut self) -> Result<usize> {
         if let Some(place) = self.known("rust") {
             return Ok(place);
@@ -395,7 +405,7 @@ impl Planner<'_> {
             _ => {
                 let mut inputs = self.compile_inputs(recipe)?;
                 inputs.insert("python".to_owned(), Input::Step(self.build_python()?));
-                inputs.insert("cpython".to_owned(), Input::Step(self.cpython()?));
+                inputs.insert("cpython-dev".to_owned(), Input::Step(self.cpython_dev()?));
                 if matches!(recipe.build.backend, Backend::CargoPyo3(_)) {
                     let rust = self.rust()?;
                     inputs.insert("rust".to_owned(), Input::Step(rust));
@@ -411,8 +421,8 @@ impl Planner<'_> {
     }
 
     fn guest(&mut self) -> Result<usize> {
-        let (toolchain, sysroot, rust, cpython) =
-            (self.toolchain()?, self.sysroot()?, self.rust()?, self.cpython()?);
+        let (toolchain, sysroot, rust, cpython_dev) =
+            (self.toolchain()?, self.sysroot()?, self.rust()?, self.cpython_dev()?);
         let mut inputs = Inputs::from([("rust".to_owned(), Input::Step(rust))]);
         self.local(&mut inputs, "runtime/Cargo.toml", "runtime/Cargo.toml")?;
         self.local(&mut inputs, "runtime/Cargo.lock", "runtime/Cargo.lock")?;
@@ -421,7 +431,7 @@ impl Planner<'_> {
             ("toolchain", toolchain),
             ("sysroot", sysroot),
             ("rust", rust),
-            ("cpython", cpython),
+            ("cpython-dev", cpython_dev),
             ("crates", crates),
         ]
         .map(|(role, place)| (role.to_owned(), Input::Step(place)))

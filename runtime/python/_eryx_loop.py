@@ -218,10 +218,22 @@ def run(coroutine):
         _end_tasks(loop, task)
 
 
+def forget_session_loop():
+    """Gives up the session's loop, which must not be running; the next call that awaits gets another."""
+    global _session_loop
+    if _session_loop is not None:
+        _session_loop.close()
+        _session_loop = None
+        events.set_event_loop(None)
+
+
 def _end_tasks(loop, main):
     left = [task for task in tasks.all_tasks(loop) if not task.done()]
     for task in left:
-        task.cancel()
+        # A task that waits for one that waits for another, and so on, may be too many for one call; each
+        # of them gets its own.
+        with contextlib.suppress(RecursionError):
+            task.cancel()
         if task is not main:
             warnings.warn(f"task {task.get_name()!r} was cancelled: the code ended before it", RuntimeWarning, 4)
     if left:

@@ -20,6 +20,10 @@ _HOME = "/home/sandbox"
 # Sources are kept for tracebacks. A session may make a very great number of calls, so only the
 # newest are kept.
 _MOST_SOURCES = 8 << 20
+# Code that comes again is not compiled again, which is most of what a short call costs. Long code is
+# seldom sent twice, and takes longer to run than to compile.
+_MOST_CODES = 128
+_LONGEST_CODE = 4096
 
 
 class Session:
@@ -28,11 +32,14 @@ class Session:
     def __init__(self):
         self.calls = 0
         self.sources = {}
+        #: Compiled code by source, the one used last at the end.
+        self._codes = {}
         self._sizes = deque()
         self._total = 0
         self.callbacks = _eryx_callbacks.Registry()
         #: The fields of the record that the world's `execute` returns; without any it is a string.
         self.output_fields = _eryx.result_fields("execute")
+        self.keeps_errors = "stderr" in self.output_fields
         self.snapshot_fields = _eryx.result_fields("snapshot-state")
         #: The global that the embedder gets as JSON, in worlds that return it.
         self.result_name = "result"
@@ -60,28 +67,40 @@ class Session:
         while self._total > _MOST_SOURCES and len(self._sizes) > 1:
             old, size = self._sizes.popleft()
             self._total -= size
-            self.sources.pop(old, None)
+            self._codes.pop(self.sources.pop(old, None), None)
             linecache.cache.pop(old, None)
         # A time of None tells linecache that there is no file to compare with.
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
 
+    def forget_code(self):
+        """Compiles everything anew from now on: file names may mean other sources."""
+        self._codes.clear()
+
     def run(self, source):
         """Compiles and runs code; what it raises goes to the caller."""
-        # What a file may begin with, code may begin with too.
-        source = source.removeprefix("\ufeff")
-        self.calls += 1
-        name = f"{_eryx_errors.SESSION_PREFIX}{self.calls}>"
-        self.remember(name, source)
-        code = compile(source, name, "exec", _ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-        self.callbacks.refresh(self.namespace)
+        code = self._codes.pop(source, None) or self._compile(source)
+        if len(source) <= _LONGEST_CODE:
+            self._codes[source] = code
+            if len(self._codes) > _MOST_CODES:
+                del self._codes[next(iter(self._codes))]
+        namespace = self.module.__dict__
+        self.callbacks.refresh(namespace)
         # Not `exec`: the code may be a coroutine, which `eval` hands back.
-        result = eval(code, self.namespace)
+        result = eval(code, namespace)
         if code.co_flags & _COROUTINE:
             import asyncio  # noqa: F401 (its import installs our loop)
 
             import _eryx_loop
 
             _eryx_loop.run(result)
+
+    def _compile(self, source):
+        self.calls += 1
+        name = f"{_eryx_errors.SESSION_PREFIX}{self.calls}>"
+        # What a file may begin with, code may begin with too.
+        text = source.removeprefix("\ufeff")
+        self.remember(name, text)
+        return compile(text, name, "exec", _ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
 
 
 def new_module():
@@ -160,13 +179,14 @@ def awake(has_environment):
 
 
 def execute(source):
-    """Runs code; returns `(True, what it printed)` or `(False, the traceback)`."""
-    _eryx_output.begin(keep_errors="stderr" in _session.output_fields)
+    """Runs code; returns `(True, what it printed, in UTF-8)` or `(False, the traceback)`."""
+    session = _session
+    _eryx_output.begin(session.keeps_errors)
     failure = None
     try:
-        if _session.has_options:
+        if session.has_options:
             _follow_options()
-        _session.run(source)
+        session.run(source)
     except BaseException as error:
         if isinstance(error, MemoryError):
             _eryx.release_reserve()
@@ -176,11 +196,11 @@ def execute(source):
     stdout, stderr = _eryx_output.end()
     if failure is not None:
         return False, failure
-    if not _session.output_fields:
-        return True, stdout.decode("utf-8", "replace")
+    if not session.output_fields:
+        return True, stdout
     json_text, error = _result_as_json()
     output = {"stdout": stdout, "stderr": stderr, "result-json": json_text, "result-error": error}
-    return True, tuple(output[name] for name in _session.output_fields)
+    return True, tuple(output[name] for name in session.output_fields)
 
 
 def _follow_options():

@@ -115,6 +115,7 @@ def restore(session, data):
     finally:
         sys.modules["__main__"] = previous
     session.adopt(module)
+    session.forget_code()
     for name, source in sources.items():
         session.remember(name, source)
     # A file name must not come twice, or a traceback would show the wrong line.

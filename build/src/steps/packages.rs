@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::cpython::compile;
+use super::cpython_dev::SYSCONFIG;
 use super::cross::{CFLAGS, Cross, EXCEPTIONS, SETJMP, TARGET, cxxflags, words};
 use super::library::shown;
 use super::rust::{clock_object, staticlib};
@@ -155,7 +156,7 @@ fn extension_wrappers(work: &Work, recipe: &Recipe) -> Result<Cross> {
     }
     flags.extend(recipe.build.cflags.iter().cloned());
     let mut libraries = vec![
-        format!("-L{}", work.input("cpython")?.join("lib").display()),
+        format!("-L{}", work.input("cpython-dev")?.join("lib").display()),
         format!("-L{}", image_stub(work)?.display()),
         "-lpython3.14".to_owned(),
         "-lvfs".to_owned(),
@@ -229,14 +230,14 @@ fn image_stub(work: &Work) -> Result<PathBuf> {
 /// headers and configuration variables.
 fn cross_python(work: &Work) -> Result<PathBuf> {
     let machine = work.input("python")?;
-    let cpython = work.input("cpython")?;
+    let cpython = work.input("cpython-dev")?;
     let prefix = work.dir.join("python");
     copy(&machine.join("bin/python3.14"), &prefix.join("bin/python3.14-real"))?;
     fs::create_dir_all(prefix.join("lib"))?;
     fs::create_dir_all(prefix.join("include"))?;
     std::os::unix::fs::symlink(machine.join("lib/python3.14"), prefix.join("lib/python3.14"))?;
     std::os::unix::fs::symlink(cpython.join("include/python3.14"), prefix.join("include/python3.14"))?;
-    let data = "_sysconfigdata__wasi_wasm32-wasi";
+    let data = SYSCONFIG;
     copy(&cpython.join(format!("lib/python3.14/{data}.py")), &prefix.join(format!("sysconfig/{data}.py")))?;
     let tools = work.input("tools").map(|tools| tools.join("lib").display().to_string()).unwrap_or_default();
     let script = format!(
