@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::digest::Digest;
@@ -60,6 +61,21 @@ pub enum Kind {
     Check(Box<Parts>),
 }
 
+/// How the parts of a component are put together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Form {
+    /// Link with wit-component's linker: every library stays a module of its own, bound at each start.
+    pub dynamic: bool,
+    /// Save no memory: Python starts anew in every instance.
+    pub cold: bool,
+    /// The modules that are imported before the memory is saved; those of the named packages by default.
+    pub imports: Option<Vec<String>>,
+    /// Code that runs before the memory is saved.
+    pub setup: Option<String>,
+    /// Keep the names of functions, for traces of traps.
+    pub debug_names: bool,
+}
+
 /// What the last step of a plan is told.
 #[derive(Debug, Clone)]
 pub struct Parts {
@@ -67,6 +83,10 @@ pub struct Parts {
     pub names: String,
     /// The WIT world that the component implements.
     pub world: String,
+    /// How it is put together.
+    pub form: Form,
+    /// The packages that the user named, in the order of their names.
+    pub named: Vec<PackageName>,
     /// What the manifest says of every input.
     pub inputs: Vec<Value>,
     /// For each package: its name, the modules to import and the smoke code, used by `check`.
@@ -112,6 +132,9 @@ pub struct Plan {
 /// The world of a component that is asked for without naming one.
 pub const DEFAULT_WORLD: &str = "sandbox";
 
+/// The world of a component that is a program, whose Python is configured by its command line.
+pub const COMMAND_WORLD: &str = "command";
+
 /// Everything that a plan is made from.
 pub struct Materials<'a> {
     /// The checkout.
@@ -132,10 +155,10 @@ pub struct Materials<'a> {
 ///
 /// # Errors
 /// When a recipe, a pin or a file of the checkout that it needs is missing.
-pub fn plan(materials: &Materials<'_>, closure: &Closure, world: &str) -> Result<Plan> {
+pub fn plan(materials: &Materials<'_>, closure: &Closure, world: &str, form: &Form) -> Result<Plan> {
     let mut planner =
         Planner { materials, plan: Plan::default(), places: BTreeMap::new(), labels: BTreeMap::new() };
-    planner.component(closure, world)?;
+    planner.component(closure, world, form)?;
     Ok(planner.plan)
 }
 
@@ -434,7 +457,7 @@ impl Planner<'_> {
             .hint(format!("worlds are {}", worlds.join(", "))))
     }
 
-    fn component(&mut self, closure: &Closure, world: &str) -> Result<usize> {
+    fn component(&mut self, closure: &Closure, world: &str, form: &Form) -> Result<usize> {
         let mut inputs = Inputs::new();
         let mut checks = Vec::new();
         let cpython = self.cpython()?;
@@ -474,10 +497,25 @@ impl Planner<'_> {
         if world != DEFAULT_WORLD {
             names = format!("{names}.{world}");
         }
-        let parts = Parts { names, world: world.to_owned(), inputs: self.listed(closure), checks };
+        for (differs, word) in
+            [(form.dynamic, "dynamic"), (form.cold && !form.dynamic && world != COMMAND_WORLD, "cold")]
+        {
+            if differs {
+                names = format!("{names}.{word}");
+            }
+        }
+        let parts = Parts {
+            names,
+            world: world.to_owned(),
+            form: form.clone(),
+            named: closure.named.clone(),
+            inputs: self.listed(closure),
+            checks,
+        };
         let params = json!({
             "names": parts.names,
             "world": world,
+            "form": form,
             "inputs": parts.inputs,
             "checks": parts.checks,
             "linker": provenance::linker()?,

@@ -113,17 +113,69 @@ def new_module():
 def start():
     """Prepares the process: streams, home, tracing. Called once."""
     global _session
+    _eryx_output.adopt()
+    _session = Session()
+    _follow_environment()
+
+
+def _follow_environment():
+    """Does what the environment's variables ask for."""
     os.environ.setdefault("HOME", _HOME)
     try:
         os.chdir(os.environ["HOME"])
     except OSError:
         pass  # without a home, the root stays the working directory
-    _eryx_output.adopt()
-    _session = Session()
     if os.environ.get("ERYX_TRACE") == "1":
         import _eryx_trace
 
         _eryx_trace.switch(True, False)
+
+
+def prepare():
+    """Makes a memory that many instances can start from: does what the JSON on standard input asks for.
+
+    `imports` are names of modules to import, `setup` is code that is run as `execute` would run it. Modules
+    of ours that calls need are imported too.
+    """
+    import gc
+    import importlib
+    import json
+    import traceback
+
+    import asyncio  # noqa: F401 (its import installs our loop)
+
+    import _eryx_loop  # noqa: F401
+    import _eryx_snapshot  # noqa: F401
+
+    request = b""
+    while chunk := os.read(0, 1 << 16):
+        request += chunk
+    request = json.loads(request)
+    failures = []
+    for name in request["imports"]:
+        try:
+            importlib.import_module(name)
+        except BaseException:
+            failures.append(f"importing `{name}` failed\n{traceback.format_exc()}")
+    if not failures and request["setup"]:
+        try:
+            _session.run(request["setup"])
+        except BaseException as error:
+            failures.append(f"the set-up failed\n{_eryx_errors.describe(error)}")
+    _session.calls = 0
+    flush()
+    if failures:
+        raise RuntimeError("\n".join(failures))
+    gc.collect()
+    # What is there now stays: the collector need not look at it again, and so does not write to it.
+    gc.freeze()
+
+
+def awake(has_environment):
+    """Makes an instance that starts from a prepared memory one of its own: called before its first call."""
+    if has_environment:
+        os.reload_environ()
+        _follow_environment()
 
 
 def execute(source):

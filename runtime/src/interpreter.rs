@@ -168,6 +168,10 @@ fn start_python() -> Result<Object> {
         .text(c"base_executable", c"")
         .list(c"argv", &[c""])
         .list(c"module_search_paths", &[STDLIB, SITE_PACKAGES]);
+    if preinit::is_preparing() {
+        // The secret is in every hash of a string that is saved, so it cannot be changed afterwards.
+        config.int(c"use_hash_seed", 1).int(c"hash_seed", 0);
+    }
     if config.start()? != Begun::Python {
         return Err(Error::new("it ended at once"));
     }
@@ -236,6 +240,7 @@ fn run_export(which: usize, arguments: Vec<Value>) -> Result<Option<Value>> {
         Action::FinalizePreinit => return preinit::finalize().map(|()| None),
     };
     let session = start()?;
+    preinit::awake(session)?;
     memory::hold_reserve();
     let arguments =
         arguments.into_iter().map(|value| convert::to_python(world(), None, value)).collect::<Result<_>>()?;

@@ -1,12 +1,56 @@
-//! The end of pre-initialisation, for embedders that say when it is: they save the memory after it.
+//! Pre-initialisation: what runs before the memory is saved, and what an instance undoes that starts from it.
+//!
+//! The build tool calls [`run`] in the fused module and saves the memory; embedders of the world `eryx-0.14` may
+//! do it themselves, and say with [`finalize`] when they save. Whatever belongs to the machine of that moment
+//! is taken back by the first export that is called in an instance: [`awake`].
 
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Result;
 use crate::interpreter;
+use crate::python::Object;
 
 static DONE: AtomicBool = AtomicBool::new(false);
+
+/// Whether this memory is being prepared, for a hash secret that is the same each time.
+static PREPARING: AtomicBool = AtomicBool::new(false);
+
+/// Whether the memory was saved and nothing has been called since.
+static ASLEEP: AtomicBool = AtomicBool::new(false);
+
+/// Whether Python starts in a memory that is going to be saved, which must be the same each time.
+#[must_use]
+pub fn is_preparing() -> bool {
+    PREPARING.load(Ordering::Relaxed)
+}
+
+/// Starts Python, does what standard input asks for (see `prepare` in `_eryx_session.py`), and leaves a memory
+/// that can be saved.
+///
+/// # Errors
+/// Why Python could not be started, or what was raised.
+pub fn run() -> Result<()> {
+    PREPARING.store(true, Ordering::Relaxed);
+    let session = interpreter::start()?;
+    session.call_method(c"prepare", Vec::new())?;
+    reset_files();
+    PREPARING.store(false, Ordering::Relaxed);
+    ASLEEP.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Takes back, before the first call in an instance, what was saved of the machine that prepared the memory.
+///
+/// # Errors
+/// What Python raised.
+pub fn awake(session: &Object) -> Result<()> {
+    if !ASLEEP.swap(false, Ordering::Relaxed) {
+        return Ok(());
+    }
+    let has_environment = read_environment();
+    session.call_method(c"awake", alloc::vec![Object::bool(has_environment)?]).map(drop)
+}
 
 /// Gives up what belongs to the embedder that is about to save the memory. Only the first call has an
 /// effect: in a live instance it would take away files that are in use.
@@ -33,3 +77,22 @@ fn reset_files() {
 
 #[cfg(not(target_family = "wasm"))]
 fn reset_files() {}
+
+/// Has the C library read the environment anew; tells whether there is any.
+#[cfg(target_family = "wasm")]
+fn read_environment() -> bool {
+    unsafe extern "C" {
+        static mut environ: *mut *mut core::ffi::c_char;
+        safe fn __wasilibc_deinitialize_environ();
+        safe fn __wasilibc_ensure_environ();
+    }
+    __wasilibc_deinitialize_environ();
+    __wasilibc_ensure_environ();
+    // SAFETY: the C library has just set it to an array that ends with a null pointer.
+    unsafe { !environ.is_null() && !(*environ).is_null() }
+}
+
+#[cfg(not(target_family = "wasm"))]
+fn read_environment() -> bool {
+    false
+}
