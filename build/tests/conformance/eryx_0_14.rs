@@ -13,7 +13,7 @@ fn answer(name: &str, arguments: &str) -> Result<String, String> {
 
 #[test]
 fn the_whole_world_works() {
-    let image = embedder().load(&bundle("eryx-0.14")).unwrap();
+    let image = embedder().load(&bundle("eryx-0.14", &[])).unwrap();
     let component = image.prepare(false).unwrap();
     let start = || Instance::new(component.engine(), component, &["echo"], answer).unwrap();
     let mut one = start();
