@@ -19,11 +19,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 
-use eryx_build::embed::{
-    Callback, Cause, Embedder, Image, Limits, Output, Session, SessionOptions, TraceEvent,
-};
 use eryx_build::layout::Layout;
 use eryx_build::plan::DEFAULT_WORLD;
+use eryx_embed::{Callback, Cause, Embedder, Image, Limits, Output, Session, SessionOptions, TraceEvent};
 use serde::Deserialize;
 
 #[derive(Deserialize)]

@@ -13,8 +13,8 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use eryx_build::embed::{Cause, Embedder, Failure, Image, Limits, Output, Session, SessionOptions};
 use eryx_build::layout::Layout;
+use eryx_embed::{Cause, Embedder, Failure, Image, Limits, Output, Session, SessionOptions};
 
 /// Sessions whose snapshots are mutated.
 const STATES: &[&str] = &[

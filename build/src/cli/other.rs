@@ -7,14 +7,15 @@ use std::process::Command;
 use super::RunArgs;
 use crate::check::{self, CheckOptions, Package};
 use crate::command::Failed;
-use crate::embed::{self, Code, Grant, RunOptions, parse_duration, parse_size};
 use crate::error::{Context, Error, Result};
 use crate::execute::work_prefix;
 use crate::layout::{FAILED, Layout};
 use crate::recipe::Catalog;
 use crate::report;
+use crate::run::{self, Code, RunOptions};
 use crate::steps::{environment, files_below};
 use crate::store::Store;
+use eryx_embed::{Grant, parse_duration, parse_size};
 
 /// The status for a component that cannot be started, as opposed to code that fails in it.
 const UNUSABLE: u8 = 2;
@@ -34,7 +35,7 @@ pub(super) fn run(arguments: &RunArgs) -> Result<u8> {
         max_memory: arguments.max_memory.as_deref().map(parse_size).transpose()?,
         env: Vec::new(),
     };
-    match embed::run(&options) {
+    match run::run(&options) {
         Ok(status) => Ok(status.0),
         Err(error) => {
             eprint!("{}", error.render());

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 
-use eryx_build::embed::{Callback, Cause, Limits, Output, Session, SessionOptions, TraceEvent};
+use eryx_embed::{Callback, Cause, Limits, Output, Session, SessionOptions, TraceEvent};
 
 use super::{image, ok, raises, session};
 

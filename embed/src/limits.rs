@@ -143,7 +143,8 @@ pub(super) fn format_duration(duration: Duration) -> String {
 }
 
 /// A size as told to the user, such as `64 MiB`.
-pub(crate) fn format_size(bytes: u64) -> String {
+#[must_use]
+pub fn format_size(bytes: u64) -> String {
     const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     for (name, scale) in UNITS {
         if bytes >= scale {

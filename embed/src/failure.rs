@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use wasmtime::{Trap, WasmBacktrace};
 
-use super::limits::{format_duration, format_size};
 use crate::error::Error;
+use crate::limits::{format_duration, format_size};
 
 /// The kind of a [`Failure`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,9 @@ impl Failure {
         Self { cause: Cause::TimeLimit, error: Error::new(format!("the time limit of {limit} was reached")) }
     }
 
-    pub(super) fn memory_limit(limit: u64, wanted: u64) -> Self {
+    /// What is told when a guest gave up at its memory limit; both in bytes.
+    #[must_use]
+    pub fn memory_limit(limit: u64, wanted: u64) -> Self {
         let message = format!("the memory limit of {} was reached", format_size(limit));
         let error = Error::new(message).detail(format!("the guest asked for {}", format_size(wanted)));
         Self { cause: Cause::MemoryLimit, error }

@@ -5,10 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use eryx_build::embed::{
-    Callback, Cause, Code, Embedder, ExitStatus, Grant, Image, Limits, Output, RunOptions, SessionOptions,
-    run,
-};
+use eryx_embed::{Callback, Cause, Embedder, Image, Limits, Output, SessionOptions};
 use tempfile::TempDir;
 
 struct Setup {
@@ -228,50 +225,4 @@ fn what_is_no_component_is_refused() {
     let failure = embedder.load(&path).unwrap().session(SessionOptions::default()).err().unwrap();
     assert_eq!(failure.cause, Cause::Unusable);
     assert!(failure.to_string().contains("no export `clear-state` found"), "{failure}");
-}
-
-#[test]
-fn run_has_the_status_of_python() {
-    let setup = setup();
-    let status = |code: &str, timeout, max_memory| {
-        run(&RunOptions {
-            component: setup.component.clone(),
-            cache: Some(setup.dir.path().join("cache")),
-            code: Code::Text(code.to_owned()),
-            grants: Vec::new(),
-            timeout,
-            max_memory,
-            env: Vec::new(),
-        })
-        .unwrap()
-    };
-    let short = Some(Duration::from_millis(50));
-    assert_eq!(status("o", None, None), ExitStatus::SUCCESS);
-    assert_eq!(status("e Traceback", None, None), ExitStatus::RAISED);
-    assert_eq!(status("e SystemExit: 259", None, None), ExitStatus(3));
-    assert_eq!(status("t", None, None), ExitStatus::TRAPPED);
-    assert_eq!(status("r", None, None), ExitStatus::STACK);
-    assert_eq!(status("l", short, None), ExitStatus::TIME_LIMIT);
-    assert_eq!(status("m", None, Some(8 << 20)), ExitStatus::MEMORY_LIMIT);
-    assert_eq!(status("M", None, Some(8 << 20)), ExitStatus::RAISED);
-}
-
-#[test]
-fn run_refuses_what_it_cannot_read_or_grant() {
-    let setup = setup();
-    let mut options = RunOptions {
-        component: setup.component.clone(),
-        cache: None,
-        code: Code::File(setup.dir.path().join("none.py")),
-        grants: Vec::new(),
-        timeout: None,
-        max_memory: None,
-        env: Vec::new(),
-    };
-    let error = run(&options).unwrap_err();
-    assert!(error.message().starts_with("cannot read `") && error.message().contains("none.py"), "{error}");
-    options.code = Code::Text("o".to_owned());
-    options.grants = vec!["/nonexistent::/data".parse::<Grant>().unwrap()];
-    let error = run(&options).unwrap_err();
-    assert_eq!(error.to_string(), "1 directory cannot be granted\n  `/nonexistent`: does not exist");
 }

@@ -16,17 +16,19 @@ use std::time::SystemTime;
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine};
 
-use super::failure::told;
-use super::session::{Session, SessionOptions};
 use crate::digest::{Digest, Hasher};
-use crate::embed::Failure;
 use crate::error::{Context, Error, Result};
+use crate::failure::{Failure, told};
+use crate::session::{Session, SessionOptions};
 
 /// The wasm stack of a guest, in bytes. Python's own recursion limits need more than the default.
 const WASM_STACK: usize = 12 << 20;
 /// The stack of a fibre, in bytes: the wasm stack and room for the embedder's frames above it. If it
 /// were smaller than the wasm stack, deep recursion would end the process instead of trapping.
 const FIBRE_STACK: usize = 16 << 20;
+/// What the two kinds of wasm files begin with.
+const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 /// How many compiled components are kept; each takes a few times the size of the component.
 const KEPT: usize = 8;
 
@@ -36,7 +38,7 @@ pub struct Embedder {
     cache: Option<PathBuf>,
 }
 
-/// The two engines; see [`super::Limits::timeout`] for why there are two.
+/// The two engines; see [`crate::Limits::timeout`] for why there are two.
 struct Engines {
     plain: Engine,
     interruptible: Engine,
@@ -65,9 +67,9 @@ impl Embedder {
     pub fn load(&self, component: &Path) -> Result<Image> {
         let what = || format!("cannot read the component `{}`", component.display());
         let bytes = fs::read(component).context(what)?;
-        if !wasmparser::Parser::is_component(&bytes) {
+        if !bytes.starts_with(COMPONENT) {
             let mut error = Error::new(format!("`{}` is not a component", component.display()));
-            if wasmparser::Parser::is_core_wasm(&bytes) {
+            if bytes.starts_with(CORE_MODULE) {
                 error = error.detail("it is a core module");
             }
             return Err(error);

@@ -5,7 +5,8 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Cause, Embedder, Failure, Grant, Input, Limits, Output, SessionOptions};
+use eryx_embed::{Cause, Embedder, Failure, Grant, Input, Limits, Output, SessionOptions};
+
 use crate::error::{Context, Error, Result};
 
 /// Where the code to run comes from.

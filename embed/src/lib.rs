@@ -9,17 +9,18 @@
 //! and a fibre stack that is larger than that.
 
 mod bindings;
+pub mod digest;
+pub mod error;
 mod failure;
 mod grant;
 mod image;
 mod limits;
-mod run;
 mod session;
 
+pub use digest::Digest;
+pub use error::Error;
 pub use failure::{Cause, Failure};
 pub use grant::Grant;
 pub use image::{Embedder, Image};
-pub(crate) use limits::format_size;
-pub use limits::{Limits, parse_duration, parse_size};
-pub use run::{Code, ExitStatus, RunOptions, run};
+pub use limits::{Limits, format_size, parse_duration, parse_size};
 pub use session::{Callback, CallbackResult, Input, Output, Session, SessionOptions, TraceEvent};

@@ -5,8 +5,8 @@ use std::time::Instant;
 use wasmtime::component::{Accessor, HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use super::limits::MemoryLimiter;
-use super::session::{Callback, TraceEvent};
+use crate::limits::MemoryLimiter;
+use crate::session::{Callback, TraceEvent};
 
 // The macro writes items without documentation; they stay inside this module.
 #[allow(missing_docs)]

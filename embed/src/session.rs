@@ -11,11 +11,11 @@ use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
 
-use super::bindings::{Guest, Sandbox, linker};
-use super::failure::{Cause, Failure, told};
-use super::grant::Grant;
-use super::limits::{Limits, MemoryLimiter};
+use crate::bindings::{Guest, Sandbox, linker};
 use crate::error::Error;
+use crate::failure::{Cause, Failure, told};
+use crate::grant::Grant;
+use crate::limits::{Limits, MemoryLimiter};
 
 /// The most that is captured of one output, in bytes; a guest that writes more gets an error.
 const CAPTURE_LIMIT: usize = 256 << 20;
@@ -158,7 +158,7 @@ impl Session {
         };
         let pre = linker(engine).and_then(|linker| linker.instantiate_pre(component)).map_err(unfit)?;
         // Indexing checks the types of the exports before any code of the guest runs.
-        let pre = super::bindings::SandboxPre::new(pre).map_err(unfit)?;
+        let pre = crate::bindings::SandboxPre::new(pre).map_err(unfit)?;
         let sandbox =
             limited(&executor, &mut store, timeout, async |store| pre.instantiate_async(store).await);
         let sandbox = sandbox.map_err(|mut failure| {
