@@ -253,7 +253,7 @@ fn streams_are_bytes() {
 
 #[test]
 fn memory_that_runs_out_raises() {
-    let limits = Limits { timeout: None, max_memory: Some(160 << 20) };
+    let limits = Limits { max_memory: Some(160 << 20), ..Limits::default() };
     let mut session = start_with(SessionOptions { limits, ..SessionOptions::default() });
     for code in [
         "x = []\nwhile True:\n    x.append('x' * 1000 + str(len(x)))",

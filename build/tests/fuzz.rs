@@ -150,7 +150,12 @@ fn built() -> PathBuf {
 }
 
 fn session() -> Session {
-    let limits = Limits { timeout: Some(Duration::from_secs(20)), max_memory: Some(1 << 30) };
+    let limits = Limits {
+        timeout: Some(Duration::from_secs(20)),
+        stop_native_code: true,
+        max_memory: Some(1 << 30),
+        ..Limits::default()
+    };
     let options = SessionOptions {
         limits,
         stdout: Output::Capture,

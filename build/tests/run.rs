@@ -29,10 +29,9 @@ fn run_has_the_status_of_python() {
             component: setup.component.clone(),
             cache: Some(setup.dir.path().join("cache")),
             code: Code::Text(code.to_owned()),
-            grants: Vec::new(),
             timeout,
             max_memory,
-            env: Vec::new(),
+            ..RunOptions::default()
         })
         .unwrap()
     };
@@ -52,12 +51,8 @@ fn run_refuses_what_it_cannot_read_or_grant() {
     let setup = setup();
     let mut options = RunOptions {
         component: setup.component.clone(),
-        cache: None,
         code: Code::File(setup.dir.path().join("none.py")),
-        grants: Vec::new(),
-        timeout: None,
-        max_memory: None,
-        env: Vec::new(),
+        ..RunOptions::default()
     };
     let error = run(&options).unwrap_err();
     assert!(error.message().starts_with("cannot read `") && error.message().contains("none.py"), "{error}");

@@ -1,250 +1,240 @@
-//! Engines, and compiled components kept on disk.
-//!
-//! The compiled form of a component is a pure function of the component and of the engine, so it
-//! is kept under `<cache>/compiled`: `<key>` is a small text file with the SHA-256 of the code, and
-//! `<sha256>.cwasm` is the code. The code is verified before it is mapped: running a damaged file
-//! would not be safe. Both are written to a temporary file and renamed, so that two processes may
-//! share a cache and a killed one leaves nothing wrong behind.
+//! A component, opened and compiled.
 
 use std::fs;
-use std::hash::Hash;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::Instant;
 
+use wasmtime::Engine;
 use wasmtime::component::Component;
-use wasmtime::{Config, Engine};
 
-use crate::digest::{Digest, Hasher};
+use crate::bindings::{Guest, SandboxPre, linker};
+use crate::cache::Cache;
+use crate::digest::Digest;
+use crate::engine::{Compiling, Engines};
 use crate::error::{Context, Error, Result};
 use crate::failure::{Failure, told};
-use crate::session::{Session, SessionOptions};
+use crate::session::{Session, SessionOptions, blocking};
 
-/// The wasm stack of a guest, in bytes. Python's own recursion limits need more than the default.
-const WASM_STACK: usize = 12 << 20;
-/// The stack of a fibre, in bytes: the wasm stack and room for the embedder's frames above it. If it
-/// were smaller than the wasm stack, deep recursion would end the process instead of trapping.
-const FIBRE_STACK: usize = 16 << 20;
 /// What the two kinds of wasm files begin with.
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
-/// How many compiled components are kept; each takes a few times the size of the component.
-const KEPT: usize = 8;
 
-/// Compiles components and keeps the compiled code.
-pub struct Embedder {
-    engines: Arc<Engines>,
-    cache: Option<PathBuf>,
-}
-
-/// The two engines; see [`crate::Limits::timeout`] for why there are two.
-struct Engines {
-    plain: Engine,
-    interruptible: Engine,
-}
-
-impl Embedder {
-    /// Makes an embedder that keeps compiled code under `cache`, a directory that need not exist.
-    /// Without one, each process compiles anew, which takes minutes of processor time for numpy.
-    ///
-    /// # Errors
-    /// When wasmtime does not support this machine.
-    pub fn new(cache: Option<&Path>) -> Result<Self> {
-        let engine = |interruptible| {
-            Engine::new(&config(interruptible))
-                .map_err(|error| told(&error).context("cannot start the wasm engine"))
-        };
-        let engines = Engines { plain: engine(false)?, interruptible: engine(true)? };
-        let cache = cache.map(|cache| cache.join("compiled"));
-        Ok(Self { engines: Arc::new(engines), cache })
-    }
-
-    /// Reads a component. It is compiled when first needed, see [`Image::prepare`].
-    ///
-    /// # Errors
-    /// When the file cannot be read or is no component.
-    pub fn load(&self, component: &Path) -> Result<Image> {
-        let what = || format!("cannot read the component `{}`", component.display());
-        let bytes = fs::read(component).context(what)?;
-        if !bytes.starts_with(COMPONENT) {
-            let mut error = Error::new(format!("`{}` is not a component", component.display()));
-            if bytes.starts_with(CORE_MODULE) {
-                error = error.detail("it is a core module");
-            }
-            return Err(error);
-        }
-        Ok(Image {
-            engines: Arc::clone(&self.engines),
-            cache: self.cache.clone(),
-            name: component.display().to_string(),
-            digest: Digest::of(&bytes),
-            bytes,
-            plain: OnceLock::new(),
-            interruptible: OnceLock::new(),
-        })
-    }
-}
-
-fn config(interruptible: bool) -> Config {
-    let mut config = Config::new();
-    config
-        .wasm_component_model(true)
-        .wasm_component_model_async(true)
-        .wasm_exceptions(true)
-        .wasm_function_references(true)
-        .wasm_gc(true)
-        .max_wasm_stack(WASM_STACK)
-        .async_stack_size(FIBRE_STACK)
-        .epoch_interruption(interruptible);
-    config
-}
-
-/// A component, compiled when needed.
+/// A component, compiled when needed. Clones share the code.
+#[derive(Clone)]
 pub struct Image {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     engines: Arc<Engines>,
-    cache: Option<PathBuf>,
     name: String,
     digest: Digest,
-    bytes: Vec<u8>,
-    plain: OnceLock<Component>,
-    interruptible: OnceLock<Component>,
+    source: Source,
+    plain: Compiled,
+    interruptible: Compiled,
+}
+
+/// Where the bytes of a component are. Those of a file are read again when they are needed, which they seldom are.
+enum Source {
+    File(PathBuf),
+    Bytes(Vec<u8>),
+}
+
+#[derive(Default)]
+struct Compiled {
+    component: OnceLock<Component>,
+    pre: OnceLock<SandboxPre<Guest>>,
 }
 
 impl Image {
+    pub(crate) fn of_file(engines: Arc<Engines>, path: &Path) -> Result<Self> {
+        let what = || format!("cannot read the component `{}`", path.display());
+        let name = path.display().to_string();
+        let mut head = Vec::new();
+        std::io::Read::read_to_end(
+            &mut std::io::Read::take(fs::File::open(path).context(what)?, COMPONENT.len() as u64),
+            &mut head,
+        )
+        .context(what)?;
+        check_head(&name, &head)?;
+        let digest = match engines.cache() {
+            Some(cache) => cache.digest_of(path).context(what)?,
+            None => Digest::of_file(path)?.0,
+        };
+        Ok(Self::new(engines, name, digest, Source::File(path.to_owned())))
+    }
+
+    pub(crate) fn of_bytes(engines: Arc<Engines>, name: String, bytes: Vec<u8>) -> Result<Self> {
+        check_head(&name, &bytes)?;
+        Ok(Self::new(engines, name, Digest::of(&bytes), Source::Bytes(bytes)))
+    }
+
+    fn new(engines: Arc<Engines>, name: String, digest: Digest, source: Source) -> Self {
+        let (plain, interruptible) = (Compiled::default(), Compiled::default());
+        Self { shared: Arc::new(Shared { engines, name, digest, source, plain, interruptible }) }
+    }
+
     /// The SHA-256 of the component file.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        self.digest
+        self.shared.digest
     }
 
-    /// Makes an instance with its own memory.
+    /// What messages call it: the path of its file.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// How many instances may be alive at once, if the embedder has a pool.
+    #[must_use]
+    pub fn slots(&self) -> Option<u32> {
+        self.shared.engines.options.pooling.map(|pooling| pooling.slots)
+    }
+
+    /// Makes an instance with its own memory. Blocks; on an executor's thread use [`Image::session_async`].
     ///
     /// # Errors
     /// When the component does not fit the world, a directory cannot be granted, or the start fails
     /// or reaches a limit.
-    pub fn session(&self, options: SessionOptions) -> std::result::Result<Session, Failure> {
-        let interruptible = options.limits.timeout.is_some();
-        let component = self.prepare(interruptible).map_err(Failure::unusable)?;
-        let engine = if interruptible { &self.engines.interruptible } else { &self.engines.plain };
-        Session::start(engine, component, &self.name, options)
+    pub fn session(&self, options: SessionOptions) -> Result<Session, Failure> {
+        blocking(Session::start(self, options, true))?
     }
 
-    /// Compiles the component, or takes the code from the cache, for sessions with a time limit
-    /// (`interruptible`) or without one. [`Image::session`] does it too: this is to have it done
+    /// As [`Image::session`].
+    ///
+    /// # Errors
+    /// As [`Image::session`].
+    pub async fn session_async(&self, options: SessionOptions) -> Result<Session, Failure> {
+        Session::start(self, options, false).await
+    }
+
+    /// Compiles the component, or takes the code from the cache, for sessions that stop native code (`interruptible`)
+    /// or others, see [`crate::Limits::stop_native_code`]. [`Image::session`] does it too: this is to have it done
     /// before, and to measure it.
     ///
     /// # Errors
     /// When the component is not valid. A cache that cannot be written is not an error.
     pub fn prepare(&self, interruptible: bool) -> Result<&Component> {
-        let (slot, engine) = match interruptible {
-            false => (&self.plain, &self.engines.plain),
-            true => (&self.interruptible, &self.engines.interruptible),
-        };
-        if let Some(component) = slot.get() {
+        let compiled = self.compiled(interruptible);
+        if let Some(component) = compiled.component.get() {
             return Ok(component);
         }
-        let component = self.compile(engine)?;
-        Ok(slot.get_or_init(|| component))
+        let component = self.load_or_compile(self.shared.engines.get(interruptible)?)?;
+        Ok(compiled.component.get_or_init(|| component))
     }
 
-    fn compile(&self, engine: &Engine) -> Result<Component> {
-        let entry = self.cache.as_ref().map(|dir| Entry::new(dir, self.digest, engine));
-        if let Some(component) = entry.as_ref().and_then(|entry| entry.load(engine)) {
-            return Ok(component);
+    /// The component with all its imports resolved: what is the same for each instance is done once.
+    pub(crate) fn pre(&self, interruptible: bool) -> Result<&SandboxPre<Guest>, Failure> {
+        let compiled = self.compiled(interruptible);
+        if let Some(pre) = compiled.pre.get() {
+            return Ok(pre);
         }
-        let component = Component::from_binary(engine, &self.bytes)
-            .map_err(|error| told(&error).context(format!("cannot compile `{}`", self.name)))?;
-        if let Some(entry) = entry {
+        let component = self.prepare(interruptible).map_err(Failure::unusable)?;
+        // Indexing checks the types of the exports before any code of the guest runs.
+        let pre = linker(component.engine())
+            .and_then(|linker| linker.instantiate_pre(component))
+            .and_then(SandboxPre::new)
+            .map_err(|error| {
+                Failure::unusable(told(&error).context(format!("cannot start `{}`", self.name())))
+            })?;
+        Ok(compiled.pre.get_or_init(|| pre))
+    }
+
+    /// Compiles the component into the directory `<component>.native` beside it, for machines like this one, with and
+    /// without the means to stop native code. Embedders with [`crate::EmbedderOptions::trust_native_code_beside`] then
+    /// take it from there. Returns the directory.
+    ///
+    /// # Errors
+    /// When the component is no file, is not valid, or the directory cannot be written.
+    pub fn compile_beside(&self) -> Result<PathBuf> {
+        let Some(folder) = self.beside() else {
+            return Err(Error::new(format!("`{}` is no file, so nothing can be put beside it", self.name())));
+        };
+        let cache = Cache::new(folder.clone());
+        for interruptible in [false, true] {
+            let engine = self.shared.engines.get(interruptible)?;
+            let code = self.prepare(interruptible)?.serialize().map_err(|error| told(&error))?;
+            cache
+                .save(self.digest(), engine, &code)
+                .context(|| format!("cannot write to `{}`", folder.display()))?;
+        }
+        Ok(folder)
+    }
+
+    fn compiled(&self, interruptible: bool) -> &Compiled {
+        if interruptible { &self.shared.interruptible } else { &self.shared.plain }
+    }
+
+    fn beside(&self) -> Option<PathBuf> {
+        match &self.shared.source {
+            Source::File(path) => {
+                let mut name = path.clone().into_os_string();
+                name.push(".native");
+                Some(name.into())
+            }
+            Source::Bytes(_) => None,
+        }
+    }
+
+    fn load_or_compile(&self, engine: &Engine) -> Result<Component> {
+        let options = &self.shared.engines.options;
+        let cache = self.shared.engines.cache();
+        let beside = self.beside().filter(|_| options.trust_native_code_beside);
+        let beside =
+            beside.map(|folder| Cache::beside(folder, cache.as_ref().map(|cache| cache.folder().to_owned())));
+        let start = Instant::now();
+        for place in [&beside, &cache].into_iter().flatten() {
+            if let Some(component) = place.load(self.digest(), engine) {
+                tracing::debug!(component = self.name(), elapsed = ?start.elapsed(), "compiled code was loaded");
+                return Ok(component);
+            }
+        }
+        let bytes = self.bytes()?;
+        if let Some(tell) = &options.on_compile {
+            tell(Compiling::Begun(self.name(), bytes.len() as u64));
+        }
+        let component = Component::from_binary(engine, &bytes);
+        if let Some(tell) = &options.on_compile {
+            tell(Compiling::Ended(start.elapsed()));
+        }
+        let component =
+            component.map_err(|error| told(&error).context(format!("cannot compile `{}`", self.name())))?;
+        tracing::debug!(component = self.name(), elapsed = ?start.elapsed(), "the component was compiled");
+        if let Some(cache) = cache {
             let code =
                 component.serialize().map_err(|error| told(&error).context("cannot save compiled code"))?;
             // Only speed is lost when the disk is full or the directory is read-only.
-            if entry.save(&code).is_ok() {
-                entry.prune();
+            if cache.save(self.digest(), engine, &code).is_ok() {
+                cache.prune();
+                // What was saved is mapped, so that its pages are shared with others and the image of the memory
+                // comes from the file.
+                return Ok(cache.load(self.digest(), engine).unwrap_or(component));
             }
         }
         Ok(component)
     }
-}
 
-/// One compiled component on disk.
-struct Entry {
-    dir: PathBuf,
-    key: String,
-}
-
-impl Entry {
-    fn new(dir: &Path, component: Digest, engine: &Engine) -> Self {
-        let mut compatibility = FeedHasher(Hasher::new());
-        engine.precompile_compatibility_hash().hash(&mut compatibility);
-        compatibility.0.update(component.to_string().as_bytes());
-        Self { dir: dir.to_owned(), key: compatibility.0.finish().0.to_string() }
-    }
-
-    fn index(&self) -> PathBuf {
-        self.dir.join(&self.key)
-    }
-
-    fn code(&self, digest: Digest) -> PathBuf {
-        self.dir.join(format!("{digest}.cwasm"))
-    }
-
-    fn load(&self, engine: &Engine) -> Option<Component> {
-        let digest: Digest = fs::read_to_string(self.index()).ok()?.trim_end().parse().ok()?;
-        let path = self.code(digest);
-        if Digest::of_file(&path).ok()?.0 != digest {
-            // A damaged file would only be hashed again each time. Both may be gone already.
-            let _ = fs::remove_file(&path);
-            let _ = fs::remove_file(self.index());
-            return None;
-        }
-        // SAFETY: the file holds, by its digest, the very bytes that `Component::serialize` gave,
-        // for an engine that `precompile_compatibility_hash` calls the same. Files in the cache are
-        // replaced by renaming and never written in place, so the mapping does not change.
-        unsafe { Component::deserialize_file(engine, &path) }.ok()
-    }
-
-    fn save(&self, code: &[u8]) -> Result<()> {
-        fs::create_dir_all(&self.dir)?;
-        let digest = Digest::of(code);
-        write_renamed(&self.dir, &self.code(digest), code)?;
-        write_renamed(&self.dir, &self.index(), format!("{digest}\n").as_bytes())
-    }
-
-    /// Removes all but the newest [`KEPT`] codes; whoever has one mapped keeps it.
-    fn prune(&self) {
-        let Ok(entries) = fs::read_dir(&self.dir) else { return };
-        let mut codes: Vec<(SystemTime, PathBuf)> = entries
-            .flatten()
-            .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "cwasm"))
-            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-            .collect();
-        codes.sort();
-        let excess = codes.len().saturating_sub(KEPT);
-        for (_, path) in codes.into_iter().take(excess) {
-            let _ = fs::remove_file(path);
+    fn bytes(&self) -> Result<std::borrow::Cow<'_, [u8]>> {
+        match &self.shared.source {
+            Source::Bytes(bytes) => Ok(bytes.into()),
+            Source::File(path) => {
+                let bytes =
+                    fs::read(path).context(|| format!("cannot read the component `{}`", path.display()))?;
+                if Digest::of(&bytes) != self.digest() {
+                    return Err(Error::new(format!("`{}` has changed since it was opened", path.display())));
+                }
+                Ok(bytes.into())
+            }
         }
     }
 }
 
-fn write_renamed(dir: &Path, target: &Path, content: &[u8]) -> Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    file.write_all(content)?;
-    file.as_file().sync_data()?;
-    file.persist(target).map_err(|error| error.error)?;
-    Ok(())
-}
-
-/// Feeds what is hashed to a digest: the standard hashers promise nothing from one release to the next.
-struct FeedHasher(Hasher);
-
-impl std::hash::Hasher for FeedHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+fn check_head(name: &str, bytes: &[u8]) -> Result<()> {
+    if bytes.starts_with(COMPONENT) {
+        return Ok(());
     }
-
-    fn finish(&self) -> u64 {
-        let (digest, _) = self.0.clone().finish();
-        u64::from_str_radix(digest.to_string().get(..16).unwrap_or_default(), 16).unwrap_or_default()
-    }
+    let error = Error::new(format!("`{name}` is not a component"));
+    Err(if bytes.starts_with(CORE_MODULE) { error.detail("it is a core module") } else { error })
 }

@@ -1,28 +1,27 @@
-//! One instance: its options, its exports as blocking methods.
+//! One instance: its options, its exports as methods.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use wasmtime::component::{Accessor, Component, ResourceTable};
-use wasmtime::{Engine, Store, UpdateDeadline};
+use tokio::sync::OwnedSemaphorePermit;
+use wasmtime::component::{Accessor, ResourceTable};
+use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::WasiCtxBuilder;
-use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
+use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 
-use crate::bindings::{Guest, Sandbox, linker};
+use crate::bindings::{ASK_FOR_WORD, Abandoned, Guest, Sandbox};
+use crate::control::{Canceller, Control, Raced, Reason, Stage, race};
 use crate::error::Error;
-use crate::failure::{Cause, Failure, told};
+use crate::failure::{Cause, Failure};
 use crate::grant::Grant;
+use crate::image::Image;
 use crate::limits::{Limits, MemoryLimiter};
+use crate::output::{Budget, Outlet, Output};
 
-/// The most that is captured of one output, in bytes; a guest that writes more gets an error.
-const CAPTURE_LIMIT: usize = 256 << 20;
 /// The most that a guest may pass in one call, in bytes: a snapshot of a large session must fit.
 const HOSTCALL_LIMIT: usize = 1 << 30;
-/// How often a guest that is over its deadline is reminded.
-const REMINDER: Duration = Duration::from_millis(20);
 
 /// The answer of a callback: JSON, or the text of an error.
 pub type CallbackResult = Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
@@ -81,18 +80,6 @@ pub enum Input {
     Bytes(Vec<u8>),
 }
 
-/// Where a guest's standard output or standard error goes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Output {
-    /// Nowhere.
-    #[default]
-    Discard,
-    /// To the embedder's own, as it is written.
-    Inherit,
-    /// Into memory, see [`Session::stdout`]; at most 256 MiB.
-    Capture,
-}
-
 /// How to make a [`Session`]. The default grants nothing, limits nothing and discards output.
 #[derive(Default)]
 pub struct SessionOptions {
@@ -116,82 +103,109 @@ pub struct SessionOptions {
 
 /// One instance of a component.
 ///
-/// A method whose outer result is a [`Failure`] ends the session: all later calls fail.
+/// A method whose outer result is a [`Failure`] ends the session, unless [`Session::is_usable`] says otherwise: all later
+/// calls fail. A future of a method that is dropped before it is ready ends the session, too.
 pub struct Session {
     store: Store<Guest>,
     sandbox: Sandbox,
-    executor: tokio::runtime::Runtime,
+    control: Arc<Control>,
     timeout: Option<Duration>,
-    stdout: Option<MemoryOutputPipe>,
-    stderr: Option<MemoryOutputPipe>,
+    stdout: Outlet,
+    stderr: Outlet,
+    budget: Arc<Budget>,
     failed: bool,
+    /// The place in a pool, given back after the store has given back its slot: fields are dropped in order.
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Session {
-    pub(super) fn start(
-        engine: &Engine,
-        component: &Component,
-        name: &str,
-        options: SessionOptions,
-    ) -> Result<Self, Failure> {
-        let executor = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::unusable(Error::from(error).context("cannot start an executor")))?;
-        let timeout = options.limits.timeout;
-        let stdout = capture(options.stdout);
-        let stderr = capture(options.stderr);
-        let guest = guest(options, stdout.clone(), stderr.clone()).map_err(Failure::unusable)?;
+    /// Makes an instance; `blocks` tells whether calls of the file system may block the thread.
+    pub(super) async fn start(image: &Image, options: SessionOptions, blocks: bool) -> Result<Self, Failure> {
+        let limits = options.limits;
+        let interruptible = limits.stop_native_code;
+        let pre = image.pre(interruptible)?;
+        let engine = pre.engine();
+        let control = Control::new(interruptible.then(|| engine.weak()));
+        let budget = Budget::new(limits.max_output);
+        let stdout = Outlet::stdout(options.stdout.clone(), &budget);
+        let stderr = Outlet::stderr(options.stderr.clone(), &budget);
+        let guest = guest(options, &stdout, &stderr, &control, blocks).map_err(Failure::unusable)?;
         let mut store = Store::new(engine, guest);
         store.limiter(|guest| &mut guest.memory);
         store.set_hostcall_fuel(HOSTCALL_LIMIT);
-        if timeout.is_some() {
-            // A deadline of the store is looked at when the epoch changes; which deadline that is
-            // depends on the call, since all sessions share the engine's epoch.
-            store.epoch_deadline_callback(|context| match context.data().deadline {
-                Some(deadline) if Instant::now() >= deadline => Err(wasmtime::Error::new(TimedOut)),
-                _ => Ok(UpdateDeadline::Continue(1)),
+        if interruptible {
+            // All sessions share the engine's epoch: it says that some call is over its time.
+            store.epoch_deadline_callback(|context| match context.data().control.stage() {
+                Stage::Abandoned => Err(wasmtime::Error::new(Abandoned)),
+                Stage::Running | Stage::Stopping => Ok(UpdateDeadline::Continue(1)),
             });
+            store.set_epoch_deadline(1);
         }
-        let unfit = |error: wasmtime::Error| {
-            Failure::unusable(told(&error).context(format!("cannot start `{name}`")))
-        };
-        let pre = linker(engine).and_then(|linker| linker.instantiate_pre(component)).map_err(unfit)?;
-        // Indexing checks the types of the exports before any code of the guest runs.
-        let pre = crate::bindings::SandboxPre::new(pre).map_err(unfit)?;
-        let sandbox =
-            limited(&executor, &mut store, timeout, async |store| pre.instantiate_async(store).await);
+        let (sandbox, _) =
+            limited(&mut store, limits.timeout, async |store| pre.instantiate_async(store).await).await;
         let sandbox = sandbox.map_err(|mut failure| {
-            failure.error = failure.error.context(format!("cannot start `{name}`"));
+            control.forget_word();
+            failure.error = failure.error.context(format!("cannot start `{}`", image.name()));
             failure
         })?;
-        Ok(Self { store, sandbox, executor, timeout, stdout, stderr, failed: false })
+        let timeout = limits.timeout;
+        Ok(Self { store, sandbox, control, timeout, stdout, stderr, budget, failed: false, _permit: None })
+    }
+
+    /// Takes a place in a pool, which is given back when the session is dropped.
+    pub(super) fn occupying(mut self, permit: OwnedSemaphorePermit) -> Self {
+        self._permit = Some(permit);
+        self
     }
 
     /// Runs Python code; gives what it printed, or the formatted traceback.
     ///
     /// # Errors
-    /// When the guest stops without an answer.
+    /// When the guest stops without an answer, or is stopped.
     pub fn execute(&mut self, code: &str) -> Result<Result<String, String>, Failure> {
+        blocking(self.execute_async(code))?
+    }
+
+    /// As [`Session::execute`].
+    ///
+    /// # Errors
+    /// As [`Session::execute`].
+    pub async fn execute_async(&mut self, code: &str) -> Result<Result<String, String>, Failure> {
         let code = code.to_owned();
-        self.call(async |sandbox, accessor| sandbox.call_execute(accessor, code).await)
+        self.call(async |sandbox, accessor| sandbox.call_execute(accessor, code).await).await
     }
 
     /// Saves the session's globals; the inner error names what cannot be saved.
     ///
     /// # Errors
-    /// When the guest stops without an answer.
+    /// When the guest stops without an answer, or is stopped.
     pub fn snapshot_state(&mut self) -> Result<Result<Vec<u8>, String>, Failure> {
-        self.call(async |sandbox, accessor| sandbox.call_snapshot_state(accessor).await)
+        blocking(self.snapshot_state_async())?
+    }
+
+    /// As [`Session::snapshot_state`].
+    ///
+    /// # Errors
+    /// As [`Session::snapshot_state`].
+    pub async fn snapshot_state_async(&mut self) -> Result<Result<Vec<u8>, String>, Failure> {
+        self.call(async |sandbox, accessor| sandbox.call_snapshot_state(accessor).await).await
     }
 
     /// Replaces the session's globals by saved ones.
     ///
     /// # Errors
-    /// When the guest stops without an answer.
+    /// When the guest stops without an answer, or is stopped.
     pub fn restore_state(&mut self, data: &[u8]) -> Result<Result<(), String>, Failure> {
+        blocking(self.restore_state_async(data))?
+    }
+
+    /// As [`Session::restore_state`].
+    ///
+    /// # Errors
+    /// As [`Session::restore_state`].
+    pub async fn restore_state_async(&mut self, data: &[u8]) -> Result<Result<(), String>, Failure> {
         let data = data.to_owned();
-        self.call(async |sandbox, accessor| sandbox.call_restore_state(accessor, data).await)
+        self.call(async |sandbox, accessor| sandbox.call_restore_state(accessor, data).await).await
     }
 
     /// Forgets the session's globals.
@@ -199,19 +213,29 @@ impl Session {
     /// # Errors
     /// When the guest stops without an answer.
     pub fn clear_state(&mut self) -> Result<(), Failure> {
-        self.call(async |sandbox, accessor| sandbox.call_clear_state(accessor).await)
+        blocking(self.clear_state_async())?
+    }
+
+    /// As [`Session::clear_state`].
+    ///
+    /// # Errors
+    /// As [`Session::clear_state`].
+    pub async fn clear_state_async(&mut self) -> Result<(), Failure> {
+        let cleared = self
+            .call(async |sandbox, accessor| Ok(Ok::<_, String>(sandbox.call_clear_state(accessor).await?)));
+        cleared.await.map(|_| ())
     }
 
     /// What was written to standard output so far, if it is captured.
     #[must_use]
     pub fn stdout(&self) -> Vec<u8> {
-        self.stdout.as_ref().map(|pipe| pipe.contents().to_vec()).unwrap_or_default()
+        self.stdout.captured()
     }
 
     /// What was written to standard error so far, if it is captured.
     #[must_use]
     pub fn stderr(&self) -> Vec<u8> {
-        self.stderr.as_ref().map(|pipe| pipe.contents().to_vec()).unwrap_or_default()
+        self.stderr.captured()
     }
 
     /// The linear memory of the instance, in bytes, over all its memories.
@@ -226,111 +250,128 @@ impl Session {
         self.store.data().memory.overrun()
     }
 
-    fn call<R>(
+    /// The limit of output in bytes, when output was refused.
+    #[must_use]
+    pub fn output_refused(&self) -> Option<u64> {
+        self.budget.overrun()
+    }
+
+    /// Whether further calls can succeed: after a call that was stopped, if the guest ended it by itself.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        !self.failed
+    }
+
+    /// What stops this session's calls from another thread.
+    #[must_use]
+    pub fn canceller(&self) -> Canceller {
+        Canceller(Arc::clone(&self.control))
+    }
+
+    async fn call<R>(
         &mut self,
-        call: impl AsyncFnOnce(&Sandbox, &Accessor<Guest>) -> wasmtime::Result<R>,
-    ) -> Result<R, Failure> {
+        call: impl AsyncFnOnce(&Sandbox, &Accessor<Guest>) -> wasmtime::Result<Result<R, String>>,
+    ) -> Result<Result<R, String>, Failure> {
         if self.failed {
             return Err(Failure::unusable(Error::new("the session ended with an earlier failure")));
         }
+        // Until the call has ended: who drops this future leaves the instance in the middle of it.
+        self.failed = true;
         let sandbox = &self.sandbox;
-        let result = limited(&self.executor, &mut self.store, self.timeout, async |store| {
+        let (result, stopped) = limited(&mut self.store, self.timeout, async |store| {
             store.run_concurrent(async |accessor| call(sandbox, accessor).await).await?
-        });
+        })
+        .await;
         self.failed = result.is_err();
-        result
+        match (result, stopped) {
+            // The exception that we asked for has ended the code.
+            (Ok(Err(traceback)), Some(reason)) => {
+                let mut failure = Failure::stopped(reason, self.timeout);
+                failure.error = failure.error.details(traceback.lines());
+                Err(failure)
+            }
+            (result, _) => result,
+        }
     }
 }
 
-/// The guest was stopped at its deadline.
-#[derive(Debug)]
-struct TimedOut;
-
-impl std::fmt::Display for TimedOut {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the time limit was reached")
+impl Drop for Session {
+    fn drop(&mut self) {
+        // The watcher must not write into memory that is given up.
+        self.control.forget_word();
     }
 }
 
-impl std::error::Error for TimedOut {}
-
-/// Drives a guest to the end of `work`, within the limits, and finds out why it failed.
-fn limited<R>(
-    executor: &tokio::runtime::Runtime,
+/// Drives a guest to the end of `work`, within the limits, and finds out why it failed; also whether it was stopped.
+async fn limited<R>(
     store: &mut Store<Guest>,
     timeout: Option<Duration>,
     work: impl AsyncFnOnce(&mut Store<Guest>) -> wasmtime::Result<R>,
-) -> Result<R, Failure> {
+) -> (Result<R, Failure>, Option<Reason>) {
     store.data_mut().memory.forget();
-    let result = match timeout {
-        None => executor.block_on(work(store)),
-        Some(limit) => {
-            // Saturating: a limit beyond what the clock can tell is none that matters.
-            let deadline = Instant::now().checked_add(limit);
-            store.data_mut().deadline = deadline;
-            store.set_epoch_deadline(1);
-            let _watchdog = deadline.map(|deadline| Watchdog::start(store.engine().clone(), deadline));
-            // The watchdog stops a guest that computes, the timer one that waits.
-            match executor.block_on(async { tokio::time::timeout(limit, work(store)).await }) {
-                Ok(result) => result,
-                Err(_) => Err(wasmtime::Error::new(TimedOut)),
-            }
-        }
+    let control = Arc::clone(&store.data().control);
+    let call = match control.begin(timeout) {
+        Ok(call) => call,
+        Err(error) => return (Err(Failure::unusable(error)), None),
     };
-    result.map_err(|error| {
-        if error.downcast_ref::<TimedOut>().is_some() {
-            return Failure::time_limit(timeout);
+    // A guest that computes is stopped by itself or by its engine, one that waits is dropped.
+    let result = match race(work(store), control.reached(Stage::Abandoned)).await {
+        Raced::First(result) => result,
+        Raced::Second(()) => Err(wasmtime::Error::new(Abandoned)),
+    };
+    let reason = call.reason();
+    let result = result.map_err(|error| {
+        if let (Some(reason), true) = (reason, error.downcast_ref::<Abandoned>().is_some()) {
+            return Failure::stopped(reason, timeout);
         }
         let failure = Failure::of_wasmtime(&error);
         match store.data().memory.overrun() {
             Some((limit, wanted)) if failure.cause == Cause::Trap => Failure::memory_limit(limit, wanted),
             _ => failure,
         }
-    })
-}
-
-/// A thread that advances the engine's epoch from a deadline on, until it is dropped.
-struct Watchdog {
-    stop: Option<mpsc::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Watchdog {
-    fn start(engine: Engine, deadline: Instant) -> Self {
-        let (stop, stopped) = mpsc::channel::<()>();
-        let thread = std::thread::spawn(move || {
-            let mut wait = deadline.saturating_duration_since(Instant::now());
-            while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
-                engine.increment_epoch();
-                wait = REMINDER;
-            }
-        });
-        Self { stop: Some(stop), thread: Some(thread) }
+    });
+    if let Err(failure) = &result {
+        tracing::debug!(cause = ?failure.cause, "a guest failed");
     }
+    (result, reason)
 }
 
-impl Drop for Watchdog {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // It cannot have panicked in a way that matters: it only counts.
-            let _ = thread.join();
-        }
+/// Runs a future to its end on this thread's own executor.
+pub(super) fn blocking<R: Send>(future: impl Future<Output = R> + Send) -> Result<R, Failure> {
+    thread_local! {
+        static EXECUTOR: Result<tokio::runtime::Runtime, Error> = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Error::from(error).context("cannot start an executor"));
     }
-}
-
-fn capture(output: Output) -> Option<MemoryOutputPipe> {
-    (output == Output::Capture).then(|| MemoryOutputPipe::new(CAPTURE_LIMIT))
+    let run = move || {
+        EXECUTOR.with(|executor| match executor {
+            Ok(executor) => Ok(executor.block_on(future)),
+            Err(error) => Err(Failure::unusable(error.clone())),
+        })
+    };
+    if tokio::runtime::Handle::try_current().is_err() {
+        return run();
+    }
+    // An executor's thread cannot run another one; whoever blocks it all the same shall not panic for it.
+    std::thread::scope(|scope| scope.spawn(run).join())
+        .unwrap_or_else(|_| Err(Failure::unusable(Error::new("the thread of the call panicked"))))
 }
 
 fn guest(
     options: SessionOptions,
-    stdout: Option<MemoryOutputPipe>,
-    stderr: Option<MemoryOutputPipe>,
+    stdout: &Outlet,
+    stderr: &Outlet,
+    control: &Arc<Control>,
+    blocks: bool,
 ) -> Result<Guest, Error> {
     let mut wasi = WasiCtxBuilder::new();
-    // The executor has one thread and one guest: nothing is gained by handing file calls over.
-    wasi.allow_blocking_current_thread(true).envs(&options.env);
+    // On an executor of its own with one guest, nothing is gained by handing file calls over to other threads.
+    wasi.allow_blocking_current_thread(blocks)
+        .envs(&options.env)
+        .env(ASK_FOR_WORD.0, ASK_FOR_WORD.1)
+        .stdout(stdout.clone())
+        .stderr(stderr.clone());
     match options.stdin {
         Input::Empty => {}
         Input::Inherit => {
@@ -340,31 +381,13 @@ fn guest(
             wasi.stdin(MemoryInputPipe::new(bytes));
         }
     }
-    match (options.stdout, stdout) {
-        (_, Some(pipe)) => {
-            wasi.stdout(pipe);
-        }
-        (Output::Inherit, None) => {
-            wasi.inherit_stdout();
-        }
-        (_, None) => {}
-    }
-    match (options.stderr, stderr) {
-        (_, Some(pipe)) => {
-            wasi.stderr(pipe);
-        }
-        (Output::Inherit, None) => {
-            wasi.inherit_stderr();
-        }
-        (_, None) => {}
-    }
     Grant::open_all(&options.grants, &mut wasi)?;
     Ok(Guest {
         wasi: wasi.build(),
         table: ResourceTable::new(),
-        memory: MemoryLimiter::new(options.limits.max_memory),
+        memory: MemoryLimiter::new(&options.limits),
         callbacks: options.callbacks,
         on_trace: options.on_trace,
-        deadline: None,
+        control: Arc::clone(control),
     })
 }

@@ -26,7 +26,9 @@ fn image() -> Image {
 }
 
 fn limits(timeout_ms: Option<u64>, max_memory: Option<u64>) -> SessionOptions {
-    let limits = Limits { timeout: timeout_ms.map(Duration::from_millis), max_memory };
+    let timeout = timeout_ms.map(Duration::from_millis);
+    // The guest knows nothing of its embedder's wish to stop it.
+    let limits = Limits { timeout, stop_native_code: timeout.is_some(), max_memory, ..Limits::default() };
     SessionOptions { limits, ..SessionOptions::default() }
 }
 

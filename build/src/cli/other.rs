@@ -15,7 +15,7 @@ use crate::report;
 use crate::run::{self, Code, RunOptions};
 use crate::steps::{environment, files_below};
 use crate::store::Store;
-use eryx_embed::{Grant, parse_duration, parse_size};
+use eryx_embed::{Embedder, EmbedderOptions, Grant, parse_duration, parse_size};
 
 /// The status for a component that cannot be started, as opposed to code that fails in it.
 const UNUSABLE: u8 = 2;
@@ -32,8 +32,11 @@ pub(super) fn run(arguments: &RunArgs) -> Result<u8> {
         code,
         grants: arguments.dirs.iter().map(|text| text.parse()).collect::<Result<Vec<Grant>>>()?,
         timeout: arguments.timeout.as_deref().map(parse_duration).transpose()?,
+        exit_when_stuck: true,
         max_memory: arguments.max_memory.as_deref().map(parse_size).transpose()?,
         env: Vec::new(),
+        native_code_beside: true,
+        on_compile: Some(report::compiling(false)),
     };
     match run::run(&options) {
         Ok(status) => Ok(status.0),
@@ -42,6 +45,16 @@ pub(super) fn run(arguments: &RunArgs) -> Result<u8> {
             Ok(UNUSABLE)
         }
     }
+}
+
+pub(super) fn compile(component: &Path) -> Result<u8> {
+    let embedder = Embedder::with(EmbedderOptions {
+        cache: Some(Layout::cache_folder()?),
+        on_compile: Some(report::compiling(true)),
+        ..EmbedderOptions::default()
+    })?;
+    println!("{}", embedder.load(component)?.compile_beside()?.display());
+    Ok(0)
 }
 
 pub(super) fn check(component: &Path) -> Result<u8> {
