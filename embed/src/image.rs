@@ -1,8 +1,9 @@
 //! A component, opened and compiled.
 
 use std::fs;
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use wasmtime::Engine;
@@ -37,7 +38,7 @@ struct Shared {
 
 /// Where the bytes of a component are. Those of a file are read again when they are needed, which they seldom are.
 enum Source {
-    File(PathBuf),
+    File(PathBuf, Mutex<fs::File>),
     Bytes(Vec<u8>),
 }
 
@@ -51,18 +52,15 @@ impl Image {
     pub(crate) fn of_file(engines: Arc<Engines>, path: &Path) -> Result<Self> {
         let what = || format!("cannot read the component `{}`", path.display());
         let name = path.display().to_string();
+        let file = fs::File::open(path).context(what)?;
         let mut head = Vec::new();
-        std::io::Read::read_to_end(
-            &mut std::io::Read::take(fs::File::open(path).context(what)?, COMPONENT.len() as u64),
-            &mut head,
-        )
-        .context(what)?;
+        (&file).take(COMPONENT.len() as u64).read_to_end(&mut head).context(what)?;
         check_head(&name, &head)?;
         let digest = match engines.cache() {
             Some(cache) => cache.digest_of(path).context(what)?,
             None => Digest::of_file(path)?.0,
         };
-        Ok(Self::new(engines, name, digest, Source::File(path.to_owned())))
+        Ok(Self::new(engines, name, digest, Source::File(path.to_owned(), file.into())))
     }
 
     pub(crate) fn of_bytes(engines: Arc<Engines>, name: String, bytes: Vec<u8>) -> Result<Self> {
@@ -169,7 +167,7 @@ impl Image {
 
     fn beside(&self) -> Option<PathBuf> {
         match &self.shared.source {
-            Source::File(path) => {
+            Source::File(path, _) => {
                 let mut name = path.clone().into_os_string();
                 name.push(".native");
                 Some(name.into())
@@ -219,9 +217,12 @@ impl Image {
     fn bytes(&self) -> Result<std::borrow::Cow<'_, [u8]>> {
         match &self.shared.source {
             Source::Bytes(bytes) => Ok(bytes.into()),
-            Source::File(path) => {
-                let bytes =
-                    fs::read(path).context(|| format!("cannot read the component `{}`", path.display()))?;
+            Source::File(path, file) => {
+                let what = || format!("cannot read the component `{}`", path.display());
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut bytes = Vec::new();
+                file.rewind().context(what)?;
+                file.read_to_end(&mut bytes).context(what)?;
                 if Digest::of(&bytes) != self.digest() {
                     return Err(Error::new(format!("`{}` has changed since it was opened", path.display())));
                 }

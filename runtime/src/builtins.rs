@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::interpreter::{self, call_import, import_result, waitables, world};
 use crate::memory;
 use crate::python::{self, Method, Object, RawObject};
+use crate::stop;
 use crate::waitable::{self, Started, Subtask};
 
 /// The module that makes the others importable; it runs first.
@@ -45,6 +46,8 @@ static METHODS: &[Method] = &[
     Method::new(c"poll", c"A call that has returned, as `wait`, or None.", poll),
     Method::new(c"cancel", c"Cancels the call of a subtask.", cancel),
     Method::new(c"yield_now", c"Lets the embedder run.", yield_now),
+    Method::new(c"stoppable", c"Calls a function which the embedder may stop.", stop::stoppable),
+    Method::new(c"stopped_class", c"The class of the exception that stops it.", stopped_class),
     Method::END,
 ];
 
@@ -104,6 +107,7 @@ export_to_python! {
     poll => look_for_call;
     cancel => cancel_call;
     yield_now => let_others_run;
+    stopped_class => find_stopped_class;
 }
 
 fn read_source(arguments: &[Object]) -> Result<Object> {
@@ -185,6 +189,10 @@ fn cancel_call(arguments: &[Object]) -> Result<Object> {
 fn let_others_run(_: &[Object]) -> Result<Object> {
     waitable::yield_now();
     Ok(Object::none())
+}
+
+fn find_stopped_class(_: &[Object]) -> Result<Object> {
+    stop::class()
 }
 
 fn outcome((subtask, value): (Subtask, Value)) -> Result<Object> {

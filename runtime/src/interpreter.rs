@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::memory;
 use crate::preinit;
 use crate::python::{self, Begun, Config, Object};
+use crate::stop;
 use crate::waitable::{Started, Waitables};
 
 /// What does the work of an export.
@@ -164,6 +165,7 @@ fn start_python() -> Result<Object> {
         .text(c"base_executable", c"")
         .list(c"argv", &[c""])
         .list(c"module_search_paths", &[STDLIB, SITE_PACKAGES]);
+    stop::look_at_environment();
     if config.start()? != Begun::Python {
         return Err(Error::new("it ended at once"));
     }
@@ -232,6 +234,7 @@ fn run_export(which: usize, arguments: Vec<Value>) -> Result<Option<Value>> {
         Action::FinalizePreinit => return preinit::finalize().map(|()| None),
     };
     let session = start()?;
+    stop::offer()?;
     memory::hold_reserve();
     let arguments =
         arguments.into_iter().map(|value| convert::to_python(world(), None, value)).collect::<Result<_>>()?;

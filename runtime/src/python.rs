@@ -124,12 +124,19 @@ impl Drop for Object {
     }
 }
 
+impl Clone for Object {
+    fn clone(&self) -> Self {
+        // SAFETY: the object lives as long as our reference.
+        unsafe { Self::borrowed(self.0) }
+    }
+}
+
 impl Object {
     /// Takes a new reference that the C API returned; null means that an exception is set.
     ///
     /// # Safety
     /// A pointer that is not null must be a reference of the caller's.
-    unsafe fn owned(raw: *mut RawObject) -> Result<Self> {
+    pub unsafe fn owned(raw: *mut RawObject) -> Result<Self> {
         if raw.is_null() { Err(take_exception()) } else { Ok(Self(raw)) }
     }
 
