@@ -27,6 +27,14 @@ enum Verb {
     Plan(BundleArgs),
     /// Run Python code in a component.
     Run(RunArgs),
+    /// Compile a component ahead of time: native code for machines like this one, in `COMPONENT.native`.
+    ///
+    /// `run` takes it from there. Native code is not sandboxed: take it only from those from whom you would take a
+    /// program.
+    Compile {
+        /// The component.
+        component: PathBuf,
+    },
     /// Check a component: imports, exports, sections, and that every bundled package works.
     Check {
         /// The component; its manifest is looked for beside it.
@@ -119,6 +127,7 @@ fn run(verb: Verb) -> Result<u8> {
         Verb::Plan(arguments) => build::plan(&arguments),
         Verb::Fetch(arguments) => build::fetch(&arguments),
         Verb::Run(arguments) => other::run(&arguments),
+        Verb::Compile { component } => other::compile(&component),
         Verb::Check { component } => other::check(&component),
         Verb::Recipes => other::recipes(),
         Verb::Clean => other::clean(),

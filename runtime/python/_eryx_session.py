@@ -199,14 +199,13 @@ def execute(source):
     try:
         if session.has_options:
             _follow_options()
-        session.run(source)
+        # The embedder may stop whatever is the session's own code; streams and `__str__` may be that, too.
+        _eryx.stoppable(session.run, source)
     except BaseException as error:
         if isinstance(error, MemoryError):
             _eryx.release_reserve()
-        # Before the traceback, as python3 does.
-        _eryx_output.flush()
-        failure = _eryx_errors.describe(error)
-    stdout, stderr = _eryx_output.end()
+        failure = _eryx.stoppable(_describe, error)
+    stdout, stderr = _eryx.stoppable(_eryx_output.end)
     if failure is not None:
         return False, failure
     if not session.output_fields:
@@ -214,6 +213,12 @@ def execute(source):
     json_text, error = _result_as_json()
     output = {"stdout": stdout, "stderr": stderr, "result-json": json_text, "result-error": error}
     return True, tuple(output[name] for name in session.output_fields)
+
+
+def _describe(error):
+    # Before the traceback, as python3 does.
+    _eryx_output.flush()
+    return _eryx_errors.describe(error)
 
 
 def _follow_options():
@@ -257,8 +262,8 @@ def snapshot_state():
 
     fields = _session.snapshot_fields
     if not fields:
-        return _eryx_snapshot.attempt(_eryx_snapshot.save, _session)
-    succeeded, value = _eryx_snapshot.attempt(_eryx_snapshot.save_what_can_be, _session)
+        return _eryx.stoppable(_eryx_snapshot.attempt, _eryx_snapshot.save, _session)
+    succeeded, value = _eryx.stoppable(_eryx_snapshot.attempt, _eryx_snapshot.save_what_can_be, _session)
     if not succeeded:
         return False, value
     snapshot = dict(zip(("data", "skipped-globals"), value))
@@ -269,7 +274,7 @@ def restore_state(data):
     """Replaces the session by a saved one; on an error it stays as it was."""
     import _eryx_snapshot
 
-    return _eryx_snapshot.attempt(_eryx_snapshot.restore, _session, data)
+    return _eryx.stoppable(_eryx_snapshot.attempt, _eryx_snapshot.restore, _session, data)
 
 
 def clear_state():
