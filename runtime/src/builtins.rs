@@ -30,10 +30,13 @@ const SOURCES: &[(&str, &str)] = &[
     ("_eryx_snapshot", include_str!("../python/_eryx_snapshot.py")),
     ("_eryx_trace", include_str!("../python/_eryx_trace.py")),
     ("_eryx_values", include_str!("../python/_eryx_values.py")),
+    ("_socket", include_str!("../python/_socket.py")),
+    ("_ssl", include_str!("../python/_ssl.py")),
 ];
 
 static METHODS: &[Method] = &[
     Method::new(c"source", c"The source of a module of the runtime, or None.", source),
+    Method::new(c"call", c"Calls an import that returns at once: its name, and its arguments.", call),
     Method::new(
         c"list_callbacks",
         c"The embedder's callbacks: (name, description, schema); the same list if they are the same.",
@@ -100,6 +103,7 @@ macro_rules! export_to_python {
 
 export_to_python! {
     source => read_source;
+    call => call_by_name;
     list_callbacks => read_callbacks;
     report_trace => send_trace;
     start_invoke => begin_invoke;
@@ -123,6 +127,12 @@ fn read_source(arguments: &[Object]) -> Result<Object> {
         Some((_, source)) => Object::str(source.as_bytes()),
         None => Ok(Object::none()),
     }
+}
+
+fn call_by_name(arguments: &[Object]) -> Result<Object> {
+    let [name, arguments @ ..] = arguments else { return Err(Error::new("expected the name of an import")) };
+    let name = name.to_text()?;
+    at_once(&name, call_import(&name, arguments)?)
 }
 
 fn read_callbacks(arguments: &[Object]) -> Result<Object> {
