@@ -54,6 +54,24 @@ shell STEP:
 clean:
     @{{ tool }} clean
 
+# Build a component and push it to a registry, such as `just publish registry.test/python:latest numpy`.
+[group('publish')]
+[no-cd]
+publish REF *PKG:
+    @{{ tool }} publish "$@"
+
+# Pull a component from a registry, checked; `--key FILE` wants it signed.
+[group('publish')]
+[no-cd]
+pull REF *ARGS:
+    @{{ tool }} pull "$@"
+
+# Describe a component in a file or a registry.
+[group('publish')]
+[no-cd]
+inspect WHAT *ARGS:
+    @{{ tool }} inspect "$@"
+
 # Run Python code in a component: `-c CODE`, a file, or `-`.
 [group('use')]
 [no-cd]

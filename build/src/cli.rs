@@ -10,6 +10,7 @@ use crate::plan::DEFAULT_WORLD;
 
 mod build;
 mod other;
+mod publish;
 
 /// Builds CPython and native packages into prelinked WebAssembly components.
 #[derive(Debug, Parser)]
@@ -34,6 +35,12 @@ enum Verb {
     },
     /// Fetch every input of a build, so that it can run with `--offline` afterwards.
     Fetch(BundleArgs),
+    /// Build a component and push it to a registry, with what is in it and where it comes from.
+    Publish(publish::PublishArgs),
+    /// Pull a component from a registry, checked.
+    Pull(publish::PullArgs),
+    /// Describe a component: packages, versions, licences, sizes, imports and exports.
+    Inspect(publish::InspectArgs),
     /// List the packages that recipes build, with versions.
     Recipes,
     /// Remove everything from the cache.
@@ -105,6 +112,9 @@ fn run(verb: Verb) -> Result<u8> {
         Verb::Fetch(arguments) => build::fetch(&arguments),
         Verb::Run(arguments) => other::run(&arguments),
         Verb::Check { component } => other::check(&component),
+        Verb::Publish(arguments) => publish::publish(&arguments),
+        Verb::Pull(arguments) => publish::pull(&arguments),
+        Verb::Inspect(arguments) => publish::inspect(&arguments),
         Verb::Recipes => other::recipes(),
         Verb::Clean => other::clean(),
         Verb::Shell { step } => other::shell(&step),

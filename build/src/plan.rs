@@ -464,7 +464,9 @@ impl Planner<'_> {
         if world != DEFAULT_WORLD {
             names = format!("{names}.{world}");
         }
-        let parts = Parts { names, world: world.to_owned(), inputs: self.listed(closure), checks };
+        let name = format!("component {names}");
+        let listed = self.listed(closure, &name, &inputs);
+        let parts = Parts { names, world: world.to_owned(), inputs: listed, checks };
         let params = json!({
             "names": parts.names,
             "world": world,
@@ -472,15 +474,15 @@ impl Planner<'_> {
             "checks": parts.checks,
             "linker": provenance::linker()?,
         });
-        let name = format!("component {}", parts.names);
         let place = self.add(&name, Kind::Component(Box::new(parts.clone())), params, inputs);
         let inputs = Inputs::from([("component".to_owned(), Input::Step(place))]);
         let params = json!({ "checks": parts.checks });
         Ok(self.add(&format!("check {}", parts.names), Kind::Check(Box::new(parts)), params, inputs))
     }
 
-    /// What the manifest says: every pinned file that any step of the plan uses, and an installed wasi-sdk, once.
-    fn listed(&self, closure: &Closure) -> Vec<Value> {
+    /// What the manifest says: every pinned file and every file or directory of the checkout that any step of the
+    /// plan uses, and an installed wasi-sdk; each once, with the steps that use it.
+    fn listed(&self, closure: &Closure, last: &str, inputs_of_last: &Inputs) -> Vec<Value> {
         let mut labels = self.labels.clone();
         for recipe in self.materials.catalog.iter() {
             for source in &recipe.sources {
@@ -494,24 +496,35 @@ impl Planner<'_> {
                 labels.insert(pin.sha256, labelled(name.as_str(), &version.to_string(), license.as_deref()));
             }
         }
-        let mut inputs: BTreeMap<String, Value> = BTreeMap::new();
-        for step in &self.plan.steps {
-            for (role, input) in &step.inputs {
+        let mut inputs: BTreeMap<String, (Value, Vec<&str>)> = BTreeMap::new();
+        let steps = self.plan.steps.iter().map(|step| (step.name.as_str(), &step.inputs));
+        for (step, its_inputs) in steps.chain([(last, inputs_of_last)]) {
+            for (role, input) in its_inputs {
                 let (file, digest) = match input {
-                    Input::Pin(pin) => (pin.file.as_str(), pin.sha256),
-                    Input::Local { digest, .. } if role == "sdk" => ("wasi-sdk", *digest),
-                    Input::Local { .. } | Input::Step(_) => continue,
+                    Input::Pin(pin) => (pin.file.clone(), pin.sha256),
+                    Input::Local { digest, .. } if role == "sdk" => ("wasi-sdk".to_owned(), *digest),
+                    Input::Local { path, digest } => {
+                        // Where the checkout is must not be told, whatever else is.
+                        let below = path.strip_prefix(self.materials.checkout).ok();
+                        (below.unwrap_or(Path::new(role)).display().to_string(), *digest)
+                    }
+                    Input::Step(_) => continue,
                 };
-                let mut entry = json!({ "file": file, "sha256": digest, "step": step.name });
+                let mut entry = json!({ "file": file, "sha256": digest });
                 if let Some(Value::Object(extra)) = labels.get(&digest) {
                     for (key, value) in extra {
                         entry[key.as_str()] = value.clone();
                     }
                 }
-                inputs.entry(file.to_owned()).or_insert(entry);
+                inputs.entry(file).or_insert_with(|| (entry, Vec::new())).1.push(step);
             }
         }
-        inputs.into_values().collect()
+        let with_steps = |(mut entry, mut steps): (Value, Vec<&str>)| {
+            steps.dedup();
+            entry["steps"] = json!(steps);
+            entry
+        };
+        inputs.into_values().map(with_steps).collect()
     }
 }
 

@@ -397,7 +397,7 @@ fn lock_file(path: &Path) -> Result<File> {
 }
 
 /// The content of a mutex; a thread that panicked while holding one of ours has left it in order.
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::BundleArgs;
@@ -106,11 +106,11 @@ fn resolve_names(requests: &[crate::resolve::Requirement]) -> Result<Vec<crate::
     Ok(names)
 }
 
-fn installed_sdk() -> Result<Option<(std::path::PathBuf, Digest)>> {
+fn installed_sdk() -> Result<Option<(PathBuf, Digest)>> {
     let Some(path) = std::env::var_os("WASI_SDK_PATH").filter(|path| !path.is_empty()) else {
         return Ok(None);
     };
-    let path = std::path::PathBuf::from(path);
+    let path = PathBuf::from(path);
     toolchain::check_installed(&path)?;
     // The whole of it: headers and builtins go into results as the compiler's code does.
     let digest = crate::store::tree_digest(&path)?;
@@ -169,10 +169,16 @@ pub(super) fn fetch(arguments: &BundleArgs) -> Result<u8> {
     Ok(0)
 }
 
-pub(super) fn bundle(arguments: &BundleArgs) -> Result<u8> {
-    let session = Session::open(arguments)?;
-    let plan = session.plan(arguments)?;
-    let result = session.executor().run(&plan)?;
+/// A component that was put into `dist/`.
+pub(super) struct Bundled {
+    pub(super) file: PathBuf,
+    digest: Digest,
+    size: u64,
+}
+
+/// Builds, and puts the result into `dist/`.
+fn make(session: &Session, plan: &Plan) -> Result<Bundled> {
+    let result = session.executor().run(plan)?;
     let names = match plan.steps.last().map(|step| &step.kind) {
         Some(Kind::Check(parts)) => parts.names.clone(),
         _ => return Err(Error::new("the plan does not end in a checked component")),
@@ -183,11 +189,24 @@ pub(super) fn bundle(arguments: &BundleArgs) -> Result<u8> {
     let dist = &session.layout.dist;
     fs::create_dir_all(dist).context(|| format!("cannot create `{}`", dist.display()))?;
     let file = dist.join(format!("{stem}.wasm"));
-    publish(&component, &file)?;
-    publish(&result.join(MANIFEST), &dist.join(format!("{stem}.json")))?;
+    place(&component, &file)?;
+    place(&result.join(MANIFEST), &dist.join(format!("{stem}.json")))?;
     point(dist, &format!("{names}.wasm"), &format!("{stem}.wasm"))?;
     point(dist, &format!("{names}.json"), &format!("{stem}.json"))?;
+    Ok(Bundled { file, digest, size })
+}
 
+/// Builds a component for another verb.
+pub(super) fn made(arguments: &BundleArgs) -> Result<Bundled> {
+    let session = Session::open(arguments)?;
+    let plan = session.plan(arguments)?;
+    make(&session, &plan)
+}
+
+pub(super) fn bundle(arguments: &BundleArgs) -> Result<u8> {
+    let session = Session::open(arguments)?;
+    let plan = session.plan(arguments)?;
+    let Bundled { file, digest, size } = make(&session, &plan)?;
     let timings = session.report.timings();
     println!("component  {}", file.display());
     println!("size       {}", report::size(size));
@@ -206,7 +225,7 @@ pub(super) fn bundle(arguments: &BundleArgs) -> Result<u8> {
 }
 
 /// Puts a file of the store at a place of the user's, whole or not at all.
-fn publish(from: &Path, to: &Path) -> Result<()> {
+fn place(from: &Path, to: &Path) -> Result<()> {
     let what = || format!("cannot write `{}`", to.display());
     if let (Ok(one), Ok(other)) = (Digest::of_file(from), Digest::of_file(to))
         && one == other
