@@ -36,6 +36,24 @@ plan *PKG:
 fetch *PKG:
     @{{ tool }} fetch "$@"
 
+# Write every input of a build into a directory, for `just bundle --offline --mirror DIR …` elsewhere.
+[group('build')]
+[no-cd]
+vendor DIR *PKG:
+    @{{ tool }} vendor "$@"
+
+# Tell for each step why it would run: which input changed, from what to what.
+[group('build')]
+[no-cd]
+why *PKG:
+    @{{ tool }} why "$@"
+
+# Tell what differs between two components or manifests.
+[group('build')]
+[no-cd]
+diff ONE OTHER:
+    @{{ tool }} diff "$@"
+
 # List the packages that recipes build.
 [group('build')]
 [no-cd]
@@ -47,6 +65,12 @@ recipes:
 [no-cd]
 shell STEP:
     @{{ tool }} shell "$@"
+
+# Remove from the cache what no component in `dist/` and no recent build needs; `--dry-run` only tells.
+[group('build')]
+[no-cd]
+gc *ARGS:
+    @{{ tool }} gc "$@"
 
 # Remove everything from the cache.
 [group('build')]

@@ -4,9 +4,11 @@
 
 pub mod action;
 pub mod archive;
+pub mod backing;
 pub mod check;
 pub mod cli;
 pub mod command;
+pub mod diff;
 pub mod digest;
 pub mod embed;
 pub mod error;
@@ -30,3 +32,4 @@ pub mod resolve;
 pub mod steps;
 pub mod store;
 pub mod wasm;
+pub mod why;

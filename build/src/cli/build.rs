@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::BundleArgs;
+use crate::backing::{Backings, Folder, Mode, Remote};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::execute::{Executor, show};
-use crate::fetch::{FetchOptions, Fetcher};
+use crate::fetch::{FetchOptions, Fetcher, Pin};
 use crate::index::PipIndex;
 use crate::layout::Layout;
 use crate::lock::Lock;
@@ -22,16 +23,17 @@ use crate::steps::toolchain;
 use crate::store::Store;
 
 /// Everything that the three verbs have in common.
-struct Session {
+pub(super) struct Session {
     layout: Layout,
-    store: Store,
+    pub(super) store: Store,
     fetcher: Fetcher,
+    backings: Backings<'static>,
     report: Report,
     jobs: usize,
 }
 
 impl Session {
-    fn open(arguments: &BundleArgs) -> Result<Self> {
+    pub(super) fn open(arguments: &BundleArgs) -> Result<Self> {
         let layout = Layout::discover()?;
         let options =
             FetchOptions { offline: arguments.offline, mirror: arguments.mirror.clone(), scratch: None };
@@ -39,8 +41,18 @@ impl Session {
             .jobs
             .or_else(|| std::thread::available_parallelism().ok().map(std::num::NonZero::get))
             .unwrap_or(2);
+        let mut backings = Backings::default();
+        if let Some(folder) = &arguments.mirror {
+            backings.push(Folder::new(folder));
+        }
+        if let Some(reference) = arguments.remote.as_ref().filter(|_| !arguments.offline) {
+            let mode = if arguments.remote_write { Mode::ReadWrite } else { Mode::Read };
+            let key = arguments.remote_key.as_deref();
+            backings.push(Remote::open(&reference.parse()?, mode, key, arguments.remote_plain_http)?);
+        }
         Ok(Self {
             store: Store::open(&layout.cache)?,
+            backings,
             fetcher: Fetcher::new(options),
             report: Report::new(),
             jobs,
@@ -48,17 +60,23 @@ impl Session {
         })
     }
 
-    fn executor(&self) -> Executor<'_> {
+    pub(super) fn executor(&self) -> Executor<'_> {
         Executor {
             store: &self.store,
             fetcher: &self.fetcher,
             layout: &self.layout,
             report: &self.report,
+            backings: &self.backings,
             jobs: self.jobs,
         }
     }
 
-    fn plan(&self, arguments: &BundleArgs) -> Result<Plan> {
+    pub(super) fn plan(&self, arguments: &BundleArgs) -> Result<Plan> {
+        self.plan_of(arguments, false)
+    }
+
+    /// The plan of the named packages, or of all that recipes give.
+    pub(super) fn plan_of(&self, arguments: &BundleArgs, all: bool) -> Result<Plan> {
         let catalog = Catalog::load(&self.layout.recipes())?;
         let pins_path = self.layout.checkout.join("sysroot/toolchain.toml");
         let text =
@@ -67,7 +85,11 @@ impl Session {
         let lock_path = self.layout.lock();
         let lock = Mutex::new(Lock::load(&lock_path)?);
         let index = PipIndex::new(&self.fetcher);
-        let requests = parse_requests(&arguments.packages)?;
+        let packages = match all {
+            false => arguments.packages.clone(),
+            true => catalog.iter().filter(|one| one.is_package()).map(|one| one.name.to_string()).collect(),
+        };
+        let requests = parse_requests(&packages)?;
         let mut wanted = requests.clone();
         // Time zones are data that the standard library expects beside it.
         wanted.extend(parse_requests(&["tzdata"])?);
@@ -133,9 +155,15 @@ pub(super) fn plan(arguments: &BundleArgs) -> Result<u8> {
     Ok(0)
 }
 
-pub(super) fn fetch(arguments: &BundleArgs) -> Result<u8> {
+pub(super) fn fetch(arguments: &BundleArgs, all: bool) -> Result<u8> {
     let session = Session::open(arguments)?;
-    let plan = session.plan(arguments)?;
+    let plan = session.plan_of(arguments, all)?;
+    println!("{} files are in the store", fetch_all(&session, &plan)?.len());
+    Ok(0)
+}
+
+/// Gets every input of a plan into the store; returns the pinned files.
+pub(super) fn fetch_all(session: &Session, plan: &Plan) -> Result<BTreeMap<Digest, Pin>> {
     let mut pins = BTreeMap::new();
     for step in &plan.steps {
         for input in step.inputs.values() {
@@ -165,8 +193,7 @@ pub(super) fn fetch(arguments: &BundleArgs) -> Result<u8> {
     if !crates.steps.is_empty() {
         executor.run(&crates)?;
     }
-    println!("{} files are in the store", pins.len());
-    Ok(0)
+    Ok(pins)
 }
 
 /// A component that was put into `dist/`.
@@ -225,7 +252,7 @@ pub(super) fn bundle(arguments: &BundleArgs) -> Result<u8> {
 }
 
 /// Puts a file of the store at a place of the user's, whole or not at all.
-fn place(from: &Path, to: &Path) -> Result<()> {
+pub(super) fn place(from: &Path, to: &Path) -> Result<()> {
     let what = || format!("cannot write `{}`", to.display());
     if let (Ok(one), Ok(other)) = (Digest::of_file(from), Digest::of_file(to))
         && one == other
