@@ -48,6 +48,12 @@ vendor DIR *PKG:
 why *PKG:
     @{{ tool }} why "$@"
 
+# Build everything a second time, elsewhere and without the cache, and compare; `--step NAME` for one step.
+[group('build')]
+[no-cd]
+verify *PKG:
+    @{{ tool }} verify "$@"
+
 # Tell what differs between two components or manifests.
 [group('build')]
 [no-cd]

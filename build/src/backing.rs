@@ -87,6 +87,12 @@ impl<'a> Backings<'a> {
         });
     }
 
+    /// Whether there is nobody to ask.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// Asks one after the other until one has it.
     fn first<T>(
         &self,

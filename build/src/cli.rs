@@ -46,6 +46,8 @@ enum Verb {
     Vendor(store::VendorArgs),
     /// Tell for each step why it would run: which of its inputs changed, from what to what.
     Why(BundleArgs),
+    /// Build everything a second time, elsewhere and without the cache, and compare.
+    Verify(store::VerifyArgs),
     /// Tell what differs between two components or manifests: the inputs, and the first section.
     Diff {
         /// A component or a manifest.
@@ -144,6 +146,7 @@ fn run(verb: Verb) -> Result<u8> {
         Verb::Fetch { bundle, all } => build::fetch(&bundle, all),
         Verb::Vendor(arguments) => store::vendor(&arguments),
         Verb::Why(arguments) => store::why(&arguments),
+        Verb::Verify(arguments) => store::verify(&arguments),
         Verb::Diff { one, other } => store::diff(&one, &other),
         Verb::Gc(arguments) => store::gc(&arguments),
         Verb::Run(arguments) => other::run(&arguments),

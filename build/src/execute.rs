@@ -310,8 +310,14 @@ impl Executor<'_> {
         if let Some(path) = self.store.tree(digest)? {
             return Ok(Some(path));
         }
+        if self.backings.is_empty() {
+            return Ok(None);
+        }
+        let running = self.report.start(&format!("get {step}"));
         let warn = |text: String| self.report.warning(&text);
-        if self.backings.tree(digest, step, self.store, &warn) { self.store.tree(digest) } else { Ok(None) }
+        let found = self.backings.tree(digest, step, self.store, &warn);
+        running.end(if found { Outcome::Built } else { Outcome::Failed });
+        if found { self.store.tree(digest) } else { Ok(None) }
     }
 
     /// The file of a pin, from the store or fetched into it.

@@ -26,6 +26,7 @@ pub mod plan;
 pub mod preview1;
 pub mod provenance;
 pub mod publish;
+pub mod rebuild;
 pub mod recipe;
 pub mod report;
 pub mod resolve;

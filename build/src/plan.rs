@@ -107,6 +107,39 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
+impl Plan {
+    /// The part of the plan that some steps need, with these steps.
+    #[must_use]
+    pub fn for_steps(&self, wanted: impl Fn(&Step) -> bool) -> Self {
+        let mut needed: Vec<bool> = self.steps.iter().map(wanted).collect();
+        for (place, step) in self.steps.iter().enumerate().rev() {
+            if !needed.get(place).copied().unwrap_or_default() {
+                continue;
+            }
+            for input in step.inputs.values() {
+                if let Input::Step(other) = input
+                    && let Some(slot) = needed.get_mut(*other)
+                {
+                    *slot = true;
+                }
+            }
+        }
+        // How many of those before a step stay is its new place.
+        let place_of = |place: usize| needed.iter().take(place).filter(|needed| **needed).count();
+        let mut part = Self::default();
+        for (step, _) in self.steps.iter().zip(&needed).filter(|(_, needed)| **needed) {
+            let mut step = step.clone();
+            for input in step.inputs.values_mut() {
+                if let Input::Step(other) = input {
+                    *other = place_of(*other);
+                }
+            }
+            part.steps.push(step);
+        }
+        part
+    }
+}
+
 /// The world of a component that is asked for without naming one.
 pub const DEFAULT_WORLD: &str = "sandbox";
 

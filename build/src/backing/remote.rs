@@ -78,19 +78,26 @@ impl Remote {
         }
     }
 
-    fn download(&self, layer: &Descriptor, to: &Path) -> Result<()> {
-        let mut file = fs::File::create(to).context(|| format!("cannot write `{}`", to.display()))?;
-        self.reads.pull_blob(layer, &mut |reader| {
-            std::io::copy(reader, &mut file).map(drop).context(|| "the download broke off".to_owned())
-        })?;
-        let (found, size) = Digest::of_file(to)?;
+    fn download(&self, layer: &Descriptor, to: &Path) -> Result<(), Trouble> {
+        let mut file = fs::File::create(to)
+            .context(|| format!("cannot write `{}`", to.display()))
+            .map_err(Trouble::Wrong)?;
+        let mut broke_off = false;
+        let pulled = self.reads.pull_blob(layer, &mut |reader| {
+            let copied = std::io::copy(reader, &mut file);
+            broke_off = copied.is_err();
+            copied.map(drop).context(|| "the download broke off".to_owned())
+        });
+        // Whoever breaks off or is too slow once is not waited for again; what is not there is another matter.
+        pulled.map_err(if broke_off { Trouble::Gone } else { Trouble::Wrong })?;
+        let (found, size) = Digest::of_file(to).map_err(Trouble::Wrong)?;
         if found == layer.digest.0 && size == layer.size {
             return Ok(());
         }
-        Err(Error::new(format!(
+        Err(Trouble::Wrong(Error::new(format!(
             "expected {} bytes with sha256 `{}` but found {size} with `{found}`",
             layer.size, layer.digest.0
-        )))
+        ))))
     }
 
     fn upload(&self, registry: &Registry, record: &Record, store: &Store) -> Result<()> {
@@ -147,13 +154,11 @@ impl Backing for Remote {
         let Some(found) = self.reads.manifest(&format!("tree-{digest}")).map_err(Trouble::Gone)? else {
             return Ok(false);
         };
-        let import = || {
-            let scratch = store.scratch()?;
-            let path = scratch.path().join("packed");
-            self.download(found.document.layer()?, &path)?;
-            store.import_packed(&path, digest)
-        };
-        import().map_err(Trouble::Wrong)?;
+        let layer = found.document.layer().map_err(Trouble::Wrong)?;
+        let scratch = store.scratch().map_err(Trouble::Wrong)?;
+        let path = scratch.path().join("packed");
+        self.download(layer, &path)?;
+        store.import_packed(&path, digest).map_err(Trouble::Wrong)?;
         Ok(true)
     }
 

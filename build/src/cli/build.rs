@@ -24,7 +24,7 @@ use crate::store::Store;
 
 /// Everything that the three verbs have in common.
 pub(super) struct Session {
-    layout: Layout,
+    pub(super) layout: Layout,
     pub(super) store: Store,
     fetcher: Fetcher,
     backings: Backings<'static>,
@@ -177,19 +177,7 @@ pub(super) fn fetch_all(session: &Session, plan: &Plan) -> Result<BTreeMap<Diges
         executor.blob(pin)?;
     }
     // Crates are fetched by cargo, which needs the compiler and the sources unpacked: a plan of just that.
-    let mut crates = Plan::default();
-    for step in &plan.steps {
-        if matches!(step.kind, Kind::Rust(_) | Kind::Crates) {
-            let mut step = step.clone();
-            for input in step.inputs.values_mut() {
-                if let Input::Step(place) = input {
-                    let name = plan.steps.get(*place).map(|step| step.name.as_str()).unwrap_or_default();
-                    *place = crates.steps.iter().position(|step| step.name == name).unwrap_or_default();
-                }
-            }
-            crates.steps.push(step);
-        }
-    }
+    let crates = plan.for_steps(|step| matches!(step.kind, Kind::Crates));
     if !crates.steps.is_empty() {
         executor.run(&crates)?;
     }

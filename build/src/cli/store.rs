@@ -1,4 +1,4 @@
-//! `why`, `diff`, `gc` and `vendor`.
+//! `why`, `diff`, `gc`, `vendor` and `verify`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use crate::error::{Context, Error, Result};
 use crate::execute::action_of;
 use crate::layout::Layout;
 use crate::plan::Kind;
+use crate::rebuild::rebuild;
 use crate::report;
 use crate::steps::files_below;
 use crate::store::{Limits, Record, Store};
@@ -174,4 +175,38 @@ pub(super) fn vendor(arguments: &VendorArgs) -> Result<u8> {
     }
     println!("{} files and {count} sets of crates are in `{}`", pins.len(), folder.display());
     Ok(0)
+}
+
+/// What `verify` is told.
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    #[command(flatten)]
+    bundle: BundleArgs,
+    /// Make only this step anew, from the inputs that the cache has; may be given several times.
+    #[arg(long = "step", value_name = "STEP")]
+    steps: Vec<String>,
+    /// Where to build the second time; a directory in the cache, removed afterwards, by default.
+    #[arg(long, value_name = "DIR")]
+    prefix: Option<PathBuf>,
+}
+
+pub(super) fn verify(arguments: &VerifyArgs) -> Result<u8> {
+    let session = Session::open(&arguments.bundle)?;
+    let plan = session.plan(&arguments.bundle)?;
+    let work = session.layout.cache.join("work");
+    fs::create_dir_all(&work).context(|| format!("cannot create `{}`", work.display()))?;
+    let scratch = tempfile::Builder::new().prefix("verify-").tempdir_in(&work)?;
+    let folder = arguments.prefix.as_deref().unwrap_or(scratch.path());
+    let verdict = rebuild(&session.executor(), &plan, &arguments.steps, folder)?;
+    let Some(difference) = verdict.difference else {
+        println!("{} steps were made twice, with equal results", verdict.steps.len());
+        return Ok(0);
+    };
+    let mut error = Error::new(format!("step `{}` gives something else the second time", difference.step))
+        .details(difference.files);
+    if arguments.prefix.is_none() {
+        error =
+            error.hint(format!("to look at both, run `verify --step \"{}\" --prefix DIR`", difference.step));
+    }
+    Err(error)
 }
