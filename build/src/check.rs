@@ -28,6 +28,30 @@ pub use inventory::Part;
 pub use packages::{Package, PackageReport};
 use surface::World;
 
+/// What a component consists of, without a judgement.
+#[derive(Debug, Clone)]
+pub struct Contents {
+    /// The names of the imports, sorted.
+    pub imports: Vec<String>,
+    /// The names of the exports, sorted.
+    pub exports: Vec<String>,
+    /// What the file consists of, with sizes in bytes; the last part is the whole.
+    pub parts: Vec<Part>,
+}
+
+/// Looks into a component.
+///
+/// # Errors
+/// When the bytes are not valid.
+pub fn contents(bytes: &[u8]) -> wasmparser::Result<Contents> {
+    let found = inventory::take(bytes)?;
+    Ok(Contents {
+        imports: found.import_names(),
+        exports: found.export_names(),
+        parts: found.parts(bytes.len() as u64),
+    })
+}
+
 /// What to check a component against.
 #[derive(Debug, Clone, Default)]
 pub struct CheckOptions<'a> {

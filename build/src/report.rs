@@ -68,6 +68,7 @@ pub struct Report {
     style: Style,
     started: Instant,
     timings: Mutex<Vec<Timing>>,
+    warnings: Mutex<Vec<String>>,
 }
 
 enum Style {
@@ -99,7 +100,7 @@ impl Report {
     }
 
     fn with(style: Style) -> Self {
-        Self { style, started: Instant::now(), timings: Mutex::new(Vec::new()) }
+        Self { style, started: Instant::now(), timings: Mutex::default(), warnings: Mutex::default() }
     }
 
     /// Tells that a step starts.
@@ -143,6 +144,15 @@ impl Report {
     /// Prints a line that begins with `warning: `.
     pub fn warning(&self, text: &str) {
         self.line(&format!("warning: {text}"));
+        if let Ok(mut warnings) = self.warnings.lock() {
+            warnings.push(text.to_owned());
+        }
+    }
+
+    /// The warnings so far.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.lock().map(|warnings| warnings.clone()).unwrap_or_default()
     }
 
     /// What was told so far, in order of completion.
