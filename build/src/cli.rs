@@ -61,6 +61,21 @@ struct BundleArgs {
     /// The WIT world that the component implements.
     #[arg(long, default_value = DEFAULT_WORLD)]
     world: String,
+    /// Leave the libraries apart, to be bound at each start; slow, and the yardstick for what is prelinked.
+    #[arg(long)]
+    no_prelink: bool,
+    /// Save no memory: Python starts anew in every instance.
+    #[arg(long)]
+    no_preinit: bool,
+    /// Import this module before the memory is saved, in the place of the named packages' own.
+    #[arg(long = "import", value_name = "MODULE", conflicts_with_all = ["no_prelink", "no_preinit"])]
+    imports: Vec<String>,
+    /// Run this Python file before the memory is saved; its globals are there in every instance.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["no_prelink", "no_preinit"])]
+    setup: Option<PathBuf>,
+    /// Keep the names of functions, for traces of traps.
+    #[arg(long)]
+    debug_names: bool,
     /// Make no network request.
     #[arg(long)]
     offline: bool,

@@ -103,6 +103,14 @@ pub unsafe extern "C" fn wit_dylib_dealloc_bytes(
     }
 }
 
+/// Prepares the memory for being saved; the build tool calls it in the fused module, and no embedder sees it.
+#[unsafe(no_mangle)]
+pub extern "C" fn __eryx_preinitialise() {
+    if let Err(error) = preinit::run() {
+        memory::fatal(error);
+    }
+}
+
 /// Begins a call of an export.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wit_dylib_export_start(_which: usize) -> *mut Call {
