@@ -108,6 +108,12 @@ inspect WHAT *ARGS:
 run COMPONENT *ARGS:
     @{{ tool }} run "$@"
 
+# Compile a component ahead of time, into `COMPONENT.native`.
+[group('use')]
+[no-cd]
+compile COMPONENT:
+    @{{ tool }} compile "$@"
+
 # Check a component: its surface, its sections, and every package in it.
 [group('use')]
 [no-cd]
@@ -127,12 +133,17 @@ build:
 # Run all tests; builds the components they need.
 [group('develop')]
 test *ARGS:
-    cargo test --release --no-fail-fast --workspace --features eryx-build/e2e "$@"
+    cargo test --release --no-fail-fast -p eryx-build -p eryx-embed --features eryx-build/e2e "$@"
+
+# Run the load test of the service; it needs `dist/python.wasm`.
+[group('develop')]
+test-load:
+    cargo test --release -p eryx-serve --features e2e
 
 # Run the tests that need no component.
 [group('develop')]
 test-fast *ARGS:
-    cargo test --release --no-fail-fast --workspace "$@"
+    cargo test --release --no-fail-fast -p eryx-build -p eryx-embed "$@"
 
 # Measure; a table, and `target/bench.json`.
 [group('develop')]
