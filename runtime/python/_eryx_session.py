@@ -162,8 +162,7 @@ def prepare():
             _session.run(request["setup"])
         except BaseException as error:
             failures.append(f"the set-up failed\n{_eryx_errors.describe(error)}")
-    _session.calls = 0
-    flush()
+    settle()
     if failures:
         raise RuntimeError("\n".join(failures))
     gc.collect()
@@ -171,8 +170,19 @@ def prepare():
     gc.freeze()
 
 
+def settle():
+    """Leaves a state that can be saved: the last that runs before the memory is."""
+    import _eryx_fresh
+
+    flush()
+    _eryx_fresh.prepare()
+
+
 def awake(has_environment):
     """Makes an instance that starts from a prepared memory one of its own: called before its first call."""
+    import _eryx_fresh
+
+    _eryx_fresh.refresh()
     if has_environment:
         os.reload_environ()
         _follow_environment()

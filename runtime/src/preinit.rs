@@ -61,8 +61,9 @@ pub fn finalize() -> Result<()> {
     if DONE.swap(true, Ordering::Relaxed) {
         return Ok(());
     }
-    interpreter::start()?.call_method(c"flush", Vec::new())?;
+    interpreter::start()?.call_method(c"settle", Vec::new())?;
     reset_files();
+    ASLEEP.store(true, Ordering::Relaxed);
     Ok(())
 }
 
