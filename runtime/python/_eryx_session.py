@@ -137,7 +137,6 @@ def prepare():
     `imports` are names of modules to import, `setup` is code that is run as `execute` would run it. Modules
     of ours that calls need are imported too.
     """
-    import gc
     import importlib
     import json
     import traceback
@@ -162,24 +161,27 @@ def prepare():
             _session.run(request["setup"])
         except BaseException as error:
             failures.append(f"the set-up failed\n{_eryx_errors.describe(error)}")
-    settle()
     if failures:
+        flush()
         raise RuntimeError("\n".join(failures))
+    settle()
+
+
+def settle():
+    """Called before the memory is saved: leaves in it nothing that belongs to one instance."""
+    import gc
+
+    import _eryx_fresh
+
+    flush()
+    _eryx_fresh.prepare()
     gc.collect()
     # What is there now stays: the collector need not look at it again, and so does not write to it.
     gc.freeze()
 
 
-def settle():
-    """Leaves a state that can be saved: the last that runs before the memory is."""
-    import _eryx_fresh
-
-    flush()
-    _eryx_fresh.prepare()
-
-
 def awake(has_environment):
-    """Makes an instance that starts from a prepared memory one of its own: called before its first call."""
+    """Makes an instance that starts from a saved memory one of its own: called before its first call."""
     import _eryx_fresh
 
     _eryx_fresh.refresh()

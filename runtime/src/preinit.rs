@@ -34,10 +34,15 @@ pub fn run() -> Result<()> {
     PREPARING.store(true, Ordering::Relaxed);
     let session = interpreter::start()?;
     session.call_method(c"prepare", Vec::new())?;
-    reset_files();
     PREPARING.store(false, Ordering::Relaxed);
-    ASLEEP.store(true, Ordering::Relaxed);
+    sleep();
     Ok(())
+}
+
+/// Gives up what belongs to the embedder that saves the memory; the next call is the first in an instance.
+fn sleep() {
+    reset_files();
+    ASLEEP.store(true, Ordering::Relaxed);
 }
 
 /// Takes back, before the first call in an instance, what was saved of the machine that prepared the memory.
@@ -62,8 +67,7 @@ pub fn finalize() -> Result<()> {
         return Ok(());
     }
     interpreter::start()?.call_method(c"settle", Vec::new())?;
-    reset_files();
-    ASLEEP.store(true, Ordering::Relaxed);
+    sleep();
     Ok(())
 }
 
