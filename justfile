@@ -36,6 +36,30 @@ plan *PKG:
 fetch *PKG:
     @{{ tool }} fetch "$@"
 
+# Write every input of a build into a directory, for `just bundle --offline --mirror DIR …` elsewhere.
+[group('build')]
+[no-cd]
+vendor DIR *PKG:
+    @{{ tool }} vendor "$@"
+
+# Tell for each step why it would run: which input changed, from what to what.
+[group('build')]
+[no-cd]
+why *PKG:
+    @{{ tool }} why "$@"
+
+# Build everything a second time, elsewhere and without the cache, and compare; `--step NAME` for one step.
+[group('build')]
+[no-cd]
+verify *PKG:
+    @{{ tool }} verify "$@"
+
+# Tell what differs between two components or manifests.
+[group('build')]
+[no-cd]
+diff ONE OTHER:
+    @{{ tool }} diff "$@"
+
 # List the packages that recipes build.
 [group('build')]
 [no-cd]
@@ -48,11 +72,35 @@ recipes:
 shell STEP:
     @{{ tool }} shell "$@"
 
+# Remove from the cache what no component in `dist/` and no recent build needs; `--dry-run` only tells.
+[group('build')]
+[no-cd]
+gc *ARGS:
+    @{{ tool }} gc "$@"
+
 # Remove everything from the cache.
 [group('build')]
 [no-cd]
 clean:
     @{{ tool }} clean
+
+# Build a component and push it to a registry, such as `just publish registry.test/python:latest numpy`.
+[group('publish')]
+[no-cd]
+publish REF *PKG:
+    @{{ tool }} publish "$@"
+
+# Pull a component from a registry, checked; `--key FILE` wants it signed.
+[group('publish')]
+[no-cd]
+pull REF *ARGS:
+    @{{ tool }} pull "$@"
+
+# Describe a component in a file or a registry.
+[group('publish')]
+[no-cd]
+inspect WHAT *ARGS:
+    @{{ tool }} inspect "$@"
 
 # Run Python code in a component: `-c CODE`, a file, or `-`.
 [group('use')]
@@ -79,12 +127,12 @@ build:
 # Run all tests; builds the components they need.
 [group('develop')]
 test *ARGS:
-    cargo test --release --no-fail-fast -p eryx-build --features e2e "$@"
+    cargo test --release --no-fail-fast --workspace --features eryx-build/e2e "$@"
 
 # Run the tests that need no component.
 [group('develop')]
 test-fast *ARGS:
-    cargo test --release --no-fail-fast -p eryx-build "$@"
+    cargo test --release --no-fail-fast --workspace "$@"
 
 # Measure; a table, and `target/bench.json`.
 [group('develop')]

@@ -15,13 +15,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use eryx_build::embed::{Callback, Embedder, Image, SessionOptions};
 use eryx_build::error::{Error, Result};
 use eryx_build::layout::Layout;
 use eryx_build::name::PackageName;
 use eryx_build::recipe::Catalog;
 use eryx_build::report;
 use eryx_build::store::{Output, Store};
+use eryx_embed::{Callback, Embedder, Image, SessionOptions};
 use serde_json::{Value, json};
 
 const STEP: &str = "component numpy+pydantic";

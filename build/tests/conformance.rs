@@ -19,9 +19,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 
-use eryx_build::embed::{Callback, Embedder, Image, Limits, Output, Session, SessionOptions, TraceEvent};
 use eryx_build::layout::Layout;
 use eryx_build::plan::DEFAULT_WORLD;
+use eryx_embed::{Callback, Cause, Embedder, Image, Limits, Output, Session, SessionOptions, TraceEvent};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -309,7 +309,7 @@ fn streams_are_bytes(variant: &Variant) {
 }
 
 fn memory_that_runs_out_raises(variant: &Variant) {
-    let limits = Limits { timeout: None, max_memory: Some(160 << 20) };
+    let limits = Limits { max_memory: Some(160 << 20), ..Limits::default() };
     let mut session = variant.start_with(SessionOptions { limits, ..SessionOptions::default() });
     for code in [
         "x = []\nwhile True:\n    x.append('x' * 1000 + str(len(x)))",

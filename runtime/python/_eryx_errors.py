@@ -23,6 +23,11 @@ def describe(error):
         return f"<the traceback cannot be shown: {type(second).__qualname__}>\n{name}\n"
 
 
+def exits_well(error):
+    """Whether an exception is what `sys.exit()` raises without an error's status or message."""
+    return isinstance(error, SystemExit) and error.code in (None, 0)
+
+
 def exit_status(error):
     """The exit status that python3 would end with; a message goes to standard error."""
     code = error.code

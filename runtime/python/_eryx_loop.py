@@ -11,6 +11,7 @@ meanwhile.
 
 import contextlib
 import functools
+import sys
 import time
 import warnings
 from asyncio import base_events, events, runners, tasks
@@ -33,16 +34,28 @@ async def call(name, arguments):
     loop = events.get_running_loop()
     if not isinstance(loop, Loop):
         raise RuntimeError(f"callbacks need the sandbox's event loop, not {type(loop).__name__}")
+    # Tracing is imported only once it has been asked for.
+    tracing = sys.modules.get("_eryx_trace")
+    if tracing is not None:
+        tracing.report_callback("callback_start", name)
     started = _eryx.start_invoke(name, arguments)
     if isinstance(started, tuple):
-        return started
-    future = _calls[started] = loop.create_future()
+        outcome = started
+    else:
+        outcome = await _returned(started, loop)
+    if tracing is not None:
+        tracing.report_callback("callback_end", name)
+    return outcome
+
+
+async def _returned(subtask, loop):
+    future = _calls[subtask] = loop.create_future()
     try:
         return await future
     finally:
         # Still there: we were cancelled, or the coroutine was thrown away.
-        if _calls.pop(started, None) is not None:
-            _eryx.cancel(started)
+        if _calls.pop(subtask, None) is not None:
+            _eryx.cancel(subtask)
 
 
 class Selector:

@@ -17,6 +17,8 @@ import _eryx_output
 _ALLOW_TOP_LEVEL_AWAIT = 0x2000  # ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 _COROUTINE = 0x80  # inspect.CO_COROUTINE
 _HOME = "/home/sandbox"
+# The embedder of eryx 0.14 puts this line before the code: the bytes after it belong to its libraries.
+_PREAMBLE = "#eryx-preamble:"
 # Sources are kept for tracebacks. A session may make a very great number of calls, so only the
 # newest are kept.
 _MOST_SOURCES = 8 << 20
@@ -78,6 +80,7 @@ class Session:
 
     def run(self, source):
         """Compiles and runs code; what it raises goes to the caller."""
+        preamble, source = _split(source) if self.has_options else ("", source)
         code = self._codes.pop(source, None) or self._compile(source)
         if len(source) <= _LONGEST_CODE:
             self._codes[source] = code
@@ -85,14 +88,10 @@ class Session:
                 del self._codes[next(iter(self._codes))]
         namespace = self.module.__dict__
         self.callbacks.refresh(namespace)
-        # Not `exec`: the code may be a coroutine, which `eval` hands back.
-        result = eval(code, namespace)
-        if code.co_flags & _COROUTINE:
-            import asyncio  # noqa: F401 (its import installs our loop)
-
-            import _eryx_loop
-
-            _eryx_loop.run(result)
+        if preamble:
+            self.remember("<preamble>", preamble)
+            _evaluate(compile(preamble, "<preamble>", "exec", _ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True), namespace)
+        _evaluate(code, namespace)
 
     def _compile(self, source):
         self.calls += 1
@@ -101,6 +100,32 @@ class Session:
         text = source.removeprefix("\ufeff")
         self.remember(name, text)
         return compile(text, name, "exec", _ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+
+
+def _evaluate(code, namespace):
+    # Not `exec`: the code may be a coroutine, which `eval` hands back.
+    result = eval(code, namespace)
+    if code.co_flags & _COROUTINE:
+        import asyncio  # noqa: F401 (its import installs our loop)
+
+        import _eryx_loop
+
+        _eryx_loop.run(result)
+
+
+def _split(source):
+    """The code of the embedder's libraries, and the user's, whose lines count from 1."""
+    header, _, rest = source.partition("\n")
+    size = header.removeprefix(_PREAMBLE)
+    if size == header or not size.isdecimal():
+        return "", source
+    if size == "0":
+        return "", rest
+    encoded, end = rest.encode(), int(size)
+    try:
+        return encoded[:end].decode(), encoded[end:].decode()
+    except UnicodeDecodeError:
+        return "", source
 
 
 def new_module():
@@ -125,10 +150,20 @@ def _follow_environment():
         os.chdir(os.environ["HOME"])
     except OSError:
         pass  # without a home, the root stays the working directory
+    if _session.has_options:
+        _adopt_folders()
     if os.environ.get("ERYX_TRACE") == "1":
         import _eryx_trace
 
         _eryx_trace.switch(True, False)
+
+
+def _adopt_folders():
+    """Lets code import what the embedder lends it, but for the library, which is here already."""
+    folders = os.environ.get("PYTHONPATH", "").split(":")
+    library = os.environ.get("PYTHONHOME", "")
+    # After the library and before what the component holds.
+    sys.path[1:1] = [folder for folder in folders if folder not in ("", library)]
 
 
 def prepare():
@@ -198,21 +233,30 @@ def execute(source):
     try:
         if session.has_options:
             _follow_options()
-        session.run(source)
+        # The embedder may stop whatever is the session's own code; streams and `__str__` may be that, too.
+        _eryx.stoppable(session.run, source)
     except BaseException as error:
         if isinstance(error, MemoryError):
             _eryx.release_reserve()
-        # Before the traceback, as python3 does.
-        _eryx_output.flush()
-        failure = _eryx_errors.describe(error)
-    stdout, stderr = _eryx_output.end()
+        # An embedder that gets the output in parts expects of `sys.exit()` that it ends the code well.
+        if not (session.output_fields and _eryx_errors.exits_well(error)):
+            failure = _eryx.stoppable(_describe, error)
+        else:
+            _eryx_output.flush()
+    stdout, stderr = _eryx.stoppable(_eryx_output.end)
+    if not session.output_fields:
+        return (True, stdout) if failure is None else (False, failure)
+    json_text, error = _take_result()
     if failure is not None:
         return False, failure
-    if not session.output_fields:
-        return True, stdout
-    json_text, error = _result_as_json()
     output = {"stdout": stdout, "stderr": stderr, "result-json": json_text, "result-error": error}
     return True, tuple(output[name] for name in session.output_fields)
+
+
+def _describe(error):
+    # Before the traceback, as python3 does.
+    _eryx_output.flush()
+    return _eryx_errors.describe(error)
 
 
 def _follow_options():
@@ -224,17 +268,20 @@ def _follow_options():
         _eryx_trace.switch(wanted, wanted)
 
 
-def _result_as_json():
-    """The result variable as JSON, and why that failed; both empty if there is no such variable."""
+def _take_result():
+    """The result variable as JSON, and why that failed; both empty if there is no such variable.
+
+    The variable is gone afterwards, so that code which sets none is not credited with an older one.
+    """
     name = _session.result_name
-    if not name or name not in _session.namespace:
+    if name not in _session.namespace:
         return "", ""
     import json
 
     try:
-        return json.dumps(_session.namespace[name]), ""
+        return json.dumps(_session.namespace.pop(name), allow_nan=False), ""
     except Exception as error:
-        return "", f"{type(error).__qualname__}: {error}"
+        return "", f"`{name}` is not JSON-serializable: {type(error).__qualname__}: {error}"
 
 
 def set_result_variable(name):
@@ -256,8 +303,8 @@ def snapshot_state():
 
     fields = _session.snapshot_fields
     if not fields:
-        return _eryx_snapshot.attempt(_eryx_snapshot.save, _session)
-    succeeded, value = _eryx_snapshot.attempt(_eryx_snapshot.save_what_can_be, _session)
+        return _eryx.stoppable(_eryx_snapshot.attempt, _eryx_snapshot.save, _session)
+    succeeded, value = _eryx.stoppable(_eryx_snapshot.attempt, _eryx_snapshot.save_what_can_be, _session)
     if not succeeded:
         return False, value
     snapshot = dict(zip(("data", "skipped-globals"), value))
@@ -268,7 +315,7 @@ def restore_state(data):
     """Replaces the session by a saved one; on an error it stays as it was."""
     import _eryx_snapshot
 
-    return _eryx_snapshot.attempt(_eryx_snapshot.restore, _session, data)
+    return _eryx.stoppable(_eryx_snapshot.attempt, _eryx_snapshot.restore, _session, data)
 
 
 def clear_state():

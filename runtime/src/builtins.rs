@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::interpreter::{self, call_import, import_result, waitables, world};
 use crate::memory;
 use crate::python::{self, Method, Object, RawObject};
+use crate::stop;
 use crate::waitable::{self, Started, Subtask};
 
 /// The module that makes the others importable; it runs first.
@@ -29,10 +30,13 @@ const SOURCES: &[(&str, &str)] = &[
     ("_eryx_snapshot", include_str!("../python/_eryx_snapshot.py")),
     ("_eryx_trace", include_str!("../python/_eryx_trace.py")),
     ("_eryx_values", include_str!("../python/_eryx_values.py")),
+    ("_socket", include_str!("../python/_socket.py")),
+    ("_ssl", include_str!("../python/_ssl.py")),
 ];
 
 static METHODS: &[Method] = &[
     Method::new(c"source", c"The source of a module of the runtime, or None.", source),
+    Method::new(c"call", c"Calls an import that returns at once: its name, and its arguments.", call),
     Method::new(
         c"list_callbacks",
         c"The embedder's callbacks: (name, description, schema); the same list if they are the same.",
@@ -51,6 +55,8 @@ static METHODS: &[Method] = &[
     Method::new(c"cancel", c"Cancels the call of a subtask.", cancel),
     Method::new(c"yield_now", c"Lets the embedder run.", yield_now),
     Method::new(c"salt_xml", c"Sets the salt that XML parsers get for their hashes.", salt_xml),
+    Method::new(c"stoppable", c"Calls a function which the embedder may stop.", stop::stoppable),
+    Method::new(c"stopped_class", c"The class of the exception that stops it.", stopped_class),
     Method::END,
 ];
 
@@ -97,6 +103,7 @@ macro_rules! export_to_python {
 
 export_to_python! {
     source => read_source;
+    call => call_by_name;
     list_callbacks => read_callbacks;
     report_trace => send_trace;
     start_invoke => begin_invoke;
@@ -111,6 +118,7 @@ export_to_python! {
     cancel => cancel_call;
     yield_now => let_others_run;
     salt_xml => set_salt;
+    stopped_class => find_stopped_class;
 }
 
 fn read_source(arguments: &[Object]) -> Result<Object> {
@@ -119,6 +127,12 @@ fn read_source(arguments: &[Object]) -> Result<Object> {
         Some((_, source)) => Object::str(source.as_bytes()),
         None => Ok(Object::none()),
     }
+}
+
+fn call_by_name(arguments: &[Object]) -> Result<Object> {
+    let [name, arguments @ ..] = arguments else { return Err(Error::new("expected the name of an import")) };
+    let name = name.to_text()?;
+    at_once(&name, call_import(&name, arguments)?)
 }
 
 fn read_callbacks(arguments: &[Object]) -> Result<Object> {
@@ -197,6 +211,10 @@ fn let_others_run(_: &[Object]) -> Result<Object> {
 fn set_salt(arguments: &[Object]) -> Result<Object> {
     python::salt_xml(&only(arguments)?.to_bytes()?);
     Ok(Object::none())
+}
+
+fn find_stopped_class(_: &[Object]) -> Result<Object> {
+    stop::class()
 }
 
 fn outcome((subtask, value): (Subtask, Value)) -> Result<Object> {

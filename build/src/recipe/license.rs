@@ -22,6 +22,7 @@ const KNOWN: &[&str] = &[
     "OpenSSL",
     "PSF-2.0",
     "Python-2.0",
+    "TCL",
     "Unicode-3.0",
     "Unlicense",
     "Zlib",
@@ -39,6 +40,12 @@ pub(super) fn problem(document: &Document, path: &str, expression: &str) -> Opti
         Some(advice) => problem.advise(advice),
         None => problem,
     })
+}
+
+/// Whether a text is an expression of licences that we know.
+#[must_use]
+pub fn is_spdx(text: &str) -> bool {
+    check(text).is_ok()
 }
 
 /// Checks an expression; the error is a sentence and perhaps a line of advice.
