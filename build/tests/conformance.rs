@@ -194,6 +194,7 @@ for_each_variant! {
     recursion
     tracing_is_for_code_of_the_session_only_and_bounded
     instances_share_no_random_stream
+    clocks_and_the_environment_are_read_anew
     streams_are_bytes
     memory_that_runs_out_raises
 }
@@ -257,13 +258,42 @@ eryx.trace(False)";
 
 fn instances_share_no_random_stream(variant: &Variant) {
     let code = "import random, uuid, tempfile, os, secrets
-print(random.random(), uuid.uuid4(), os.urandom(8), secrets.token_hex(4), next(tempfile._get_candidate_names()))
-print(hash('a string'), id(random) and random.Random().random())";
+print(random.random(), random.gauss(), random.Random().random(), random.SystemRandom().random())
+print(os.urandom(8).hex(), secrets.token_hex(4), next(tempfile._get_candidate_names()), tempfile.mkdtemp())
+print(uuid.uuid1(), uuid.uuid4(), uuid.uuid6(), uuid.uuid7(), uuid.getnode())
+try:
+    import numpy as np
+except ImportError:
+    pass
+else:
+    print(np.random.random(), np.random.standard_normal(), np.random.default_rng().random())
+    print(np.random.RandomState().random_sample(), np.random.Generator(np.random.Philox()).random())";
     let (mut one, mut other) = (variant.start(), variant.start());
     let (first, second) = (ok(&mut one, code), ok(&mut other, code));
     let parts = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     for (left, right) in parts(&first).iter().zip(parts(&second)) {
         assert_ne!(*left, right);
+    }
+}
+
+fn clocks_and_the_environment_are_read_anew(variant: &Variant) {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    for value in ["one", "two"] {
+        let env = vec![("ME".to_owned(), value.to_owned()), ("HOME".to_owned(), "/tmp".to_owned())];
+        let mut session = variant.start_with(SessionOptions { env, ..SessionOptions::default() });
+        let code = "import os, time, datetime, logging
+print(os.environ['ME'], os.getenv('ME'), os.getcwd(), os.path.expanduser('~'), sorted(os.environ))
+print(time.time(), datetime.datetime.now().timestamp(), logging._startTime / 1e9 + 60)
+print(time.monotonic() <= time.monotonic(), time.perf_counter() > 0, time.process_time() >= 0)";
+        let printed = ok(&mut session, code);
+        let mut lines = printed.lines();
+        let environment = format!("{value} {value} /tmp /tmp ['HOME', 'ME']");
+        assert_eq!(lines.next(), Some(environment.as_str()));
+        for clock in lines.next().unwrap().split(' ') {
+            let clock: f64 = clock.parse().unwrap();
+            assert!(clock > since - 0.1 && clock < since + 600.0, "{clock} but now is {since}");
+        }
+        assert_eq!(lines.next(), Some("True True True"));
     }
 }
 

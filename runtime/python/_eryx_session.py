@@ -196,7 +196,6 @@ def prepare():
             _session.run(request["setup"])
         except BaseException as error:
             failures.append(f"the set-up failed\n{_eryx_errors.describe(error)}")
-    _session.calls = 0
     if failures:
         flush()
         raise RuntimeError("\n".join(failures))
