@@ -127,12 +127,12 @@ build:
 # Run all tests; builds the components they need.
 [group('develop')]
 test *ARGS:
-    cargo test --release --no-fail-fast -p eryx-build --features e2e "$@"
+    cargo test --release --no-fail-fast --workspace --features eryx-build/e2e "$@"
 
 # Run the tests that need no component.
 [group('develop')]
 test-fast *ARGS:
-    cargo test --release --no-fail-fast -p eryx-build "$@"
+    cargo test --release --no-fail-fast --workspace "$@"
 
 # Measure; a table, and `target/bench.json`.
 [group('develop')]

@@ -20,10 +20,10 @@ use std::path::Path;
 use memchr::memmem;
 
 use crate::digest::Digest;
-use crate::embed::{Embedder, Session, SessionOptions, format_size};
 use crate::error::{Context, Error, Result};
 pub use command::{Ended, Invocation, Program};
 pub use eryx_0_14::{Answer, Embedding, Executed, Instance, Saved};
+use eryx_embed::{Embedder, Session, SessionOptions, format_size};
 pub use inventory::Part;
 pub use packages::{Package, PackageReport};
 use surface::World;

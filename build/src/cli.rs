@@ -29,6 +29,14 @@ enum Verb {
     Plan(BundleArgs),
     /// Run Python code in a component.
     Run(RunArgs),
+    /// Compile a component ahead of time: native code for machines like this one, in `COMPONENT.native`.
+    ///
+    /// `run` takes it from there. Native code is not sandboxed: take it only from those from whom you would take a
+    /// program.
+    Compile {
+        /// The component.
+        component: PathBuf,
+    },
     /// Check a component: imports, exports, sections, and that every bundled package works.
     Check {
         /// The component; its manifest is looked for beside it.
@@ -86,6 +94,21 @@ struct BundleArgs {
     /// The WIT world that the component implements.
     #[arg(long, default_value = DEFAULT_WORLD)]
     world: String,
+    /// Leave the libraries apart, to be bound at each start; slow, and the yardstick for what is prelinked.
+    #[arg(long)]
+    no_prelink: bool,
+    /// Save no memory: Python starts anew in every instance.
+    #[arg(long)]
+    no_preinit: bool,
+    /// Import this module before the memory is saved, in the place of the named packages' own.
+    #[arg(long = "import", value_name = "MODULE", conflicts_with_all = ["no_prelink", "no_preinit"])]
+    imports: Vec<String>,
+    /// Run this Python file before the memory is saved; its globals are there in every instance.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["no_prelink", "no_preinit"])]
+    setup: Option<PathBuf>,
+    /// Keep the names of functions, for traces of traps.
+    #[arg(long)]
+    debug_names: bool,
     /// Make no network request.
     #[arg(long)]
     offline: bool,
@@ -154,6 +177,7 @@ fn run(verb: Verb) -> Result<u8> {
         Verb::Diff { one, other } => store::diff(&one, &other),
         Verb::Gc(arguments) => store::gc(&arguments),
         Verb::Run(arguments) => other::run(&arguments),
+        Verb::Compile { component } => other::compile(&component),
         Verb::Check { component } => other::check(&component),
         Verb::Publish(arguments) => publish::publish(&arguments),
         Verb::Pull(arguments) => publish::pull(&arguments),

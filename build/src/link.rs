@@ -1,4 +1,4 @@
-//! Links shared libraries into one component with wit-component's linker.
+//! Links shared libraries into one component: prelinked (see [`fuse`]), or with wit-component's linker.
 //!
 //! The linker resolves a symbol that two libraries export to the first of them without a word, panics
 //! when their types differ, and stubs what is weak. So the symbols are checked here before it is called,
@@ -9,11 +9,12 @@ mod intrinsics;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use wit_component::{Linker, StringEncoding};
+use wit_component::{ComponentEncoder, Linker, StringEncoding};
 use wit_dylib::DylibOpts;
 use wit_parser::{Resolve, World, WorldId, WorldItem};
 
 use crate::error::{Error, Result};
+use crate::fuse::{self, Fused};
 use crate::wasm::{SymbolType, Symbols, custom_section, without_debug};
 
 /// The guest's stack in bytes. CPython needs more than the linker's default of 1 MiB; an embedder's
@@ -46,41 +47,86 @@ pub struct Library {
 /// The custom section of [`RUNTIME`] that lists the exports it can serve, one a line.
 const EXPORTS: &str = "eryx.exports";
 
-/// Links libraries, in order of symbol priority, and bindings for the one world of a WIT text into one
-/// component. `name` is what the user calls that world.
+/// Checked libraries and the bindings of a world: all that a component is made of.
+pub struct Linkage {
+    /// In order of symbol priority; the bindings are the last.
+    libraries: Vec<Library>,
+}
+
+impl Linkage {
+    /// Checks libraries, which come in order of symbol priority, and adds the bindings for the one world of a
+    /// WIT text. `name` is what the user calls that world.
+    ///
+    /// # Errors
+    /// All symbols that are unresolved, exported twice or used with two types, at once; a library without a
+    /// `dylink.0` section; a WIT text that does not parse; a world with exports that the runtime lacks.
+    pub fn new(mut libraries: Vec<Library>, wit: &str, name: &str) -> Result<Self> {
+        let mut resolve = Resolve::default();
+        let package = resolve.push_str("world.wit", wit).map_err(told)?;
+        let world = resolve.select_world(&[package], None).map_err(told)?;
+        check_exports(&libraries, &resolve, world, name)?;
+        libraries.push(Library {
+            name: intrinsics::NAME.to_owned(),
+            module: intrinsics::library(is_asynchronous(&resolve, world)),
+            role: Role::Shared,
+        });
+        libraries.push(Library {
+            name: "bindings.so".to_owned(),
+            module: bindings(&resolve, world)?,
+            role: Role::Shared,
+        });
+        check_symbols(&libraries)?;
+        for library in &mut libraries {
+            library.module = without_debug(&library.module)?;
+        }
+        Ok(Self { libraries })
+    }
+
+    /// Links with wit-component's linker: every library stays a module of its own, bound when an instance
+    /// starts. What [`Linkage::fuse`] makes must behave as this does.
+    ///
+    /// # Errors
+    /// What the linker refuses.
+    pub fn dynamic(&self) -> Result<Vec<u8>> {
+        let mut linker = Linker::default();
+        linker.stack_size(STACK_SIZE).use_built_in_libdl(true);
+        for library in &self.libraries {
+            let openable = library.role == Role::Extension;
+            linker.library(&library.name, &library.module, openable).map_err(told)?;
+        }
+        let encoder = linker.encoder().validate(true);
+        encoder.adapter(ADAPTER, &adapter()?).map_err(told)?;
+        linker.encode().map_err(told)
+    }
+
+    /// Prelinks: makes one core module, which [`component`] makes a component of. It exports the functions
+    /// named in `exports` besides what the world needs.
+    ///
+    /// # Errors
+    /// What cannot be fused.
+    pub fn fuse(&self, exports: &[&str], options: fuse::Options) -> Result<Fused> {
+        let libraries: Vec<&Library> = self.libraries.iter().collect();
+        let exports: Vec<&str> = exports.iter().copied().chain(["cabi_realloc"]).collect();
+        fuse::fuse(&libraries, &exports, STACK_SIZE, options)
+    }
+}
+
+/// Makes a component of a fused module.
 ///
 /// # Errors
-/// All symbols that are unresolved, exported twice or used with two types, at once; a library without a
-/// `dylink.0` section; a WIT text that does not parse; a world with exports that the runtime lacks.
-pub fn link(libraries: &[Library], wit: &str, name: &str) -> Result<Vec<u8>> {
-    let mut resolve = Resolve::default();
-    let package = resolve.push_str("world.wit", wit).map_err(told)?;
-    let world = resolve.select_world(&[package], None).map_err(told)?;
-    check_exports(libraries, &resolve, world, name)?;
-    let bindings = bindings(&resolve, world)?;
-    let intrinsics = Library {
-        name: intrinsics::NAME.to_owned(),
-        module: intrinsics::library(is_asynchronous(&resolve, world)),
-        role: Role::Shared,
-    };
-    let libraries: Vec<&Library> = libraries.iter().chain([&intrinsics]).collect();
-    check_symbols(&libraries, &bindings)?;
-    let mut linker = Linker::default();
-    linker.stack_size(STACK_SIZE).use_built_in_libdl(true);
-    for library in &libraries {
-        let module = without_debug(&library.module)?;
-        linker.library(&library.name, &module, library.role == Role::Extension).map_err(told)?;
-    }
-    linker.library("bindings.so", &bindings, false).map_err(told)?;
-    linker
-        .encoder()
-        .validate(true)
-        .adapter(
-            wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
-            &without_debug(wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)?,
-        )
-        .map_err(told)?;
-    linker.encode().map_err(told)
+/// When the module does not fit the world that it names.
+pub fn component(module: &[u8]) -> Result<Vec<u8>> {
+    let mut encoder = ComponentEncoder::default();
+    encoder.validate(true).module(module).map_err(told)?;
+    encoder.adapter(ADAPTER, &adapter()?).map_err(told)?;
+    encoder.encode().map_err(told)
+}
+
+const ADAPTER: &str = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;
+
+/// The module that implements WASI preview1 by WASI 0.2.
+fn adapter() -> Result<Vec<u8>> {
+    without_debug(wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)
 }
 
 /// Refuses a world that asks for exports that the runtime does not say it has.
@@ -154,9 +200,10 @@ fn told(error: anyhow::Error) -> Error {
 const LIBDL: &[&str] = &["dlopen", "dlsym", "dlclose", "dlerror", "__wasm_set_libraries"];
 
 /// Exports that every library has and that are no symbols.
-const PER_LIBRARY: &[&str] = &["__wasm_call_ctors", "__wasm_apply_data_relocs", "_initialize", "_start"];
+pub(crate) const PER_LIBRARY: &[&str] =
+    &["__wasm_call_ctors", "__wasm_apply_data_relocs", "_initialize", "_start"];
 
-fn check_symbols(libraries: &[&Library], bindings: &[u8]) -> Result<()> {
+fn check_symbols(libraries: &[Library]) -> Result<()> {
     let mut tables = Vec::new();
     let mut problems = Vec::new();
     for library in libraries {
@@ -167,7 +214,6 @@ fn check_symbols(libraries: &[&Library], bindings: &[u8]) -> Result<()> {
         }
         tables.push((library.name.as_str(), library.role, symbols));
     }
-    tables.push(("bindings.so", Role::Shared, Symbols::read(bindings)?));
 
     let mut exporters: BTreeMap<&str, Vec<(&str, &SymbolType)>> = BTreeMap::new();
     for (library, role, symbols) in &tables {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::digest::Digest;
@@ -39,6 +40,8 @@ pub enum Kind {
     Library(Box<Recipe>),
     /// CPython for the guest.
     Cpython(Box<Recipe>),
+    /// Of CPython for the guest, what others are compiled and linked against.
+    CpythonDev,
     /// The Rust compiler and the sources of its standard library.
     Rust(Vec<Source>),
     /// The crates of lock files, vendored; the only step besides fetching that uses the network.
@@ -58,6 +61,21 @@ pub enum Kind {
     Check(Box<Parts>),
 }
 
+/// How the parts of a component are put together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Form {
+    /// Link with wit-component's linker: every library stays a module of its own, bound at each start.
+    pub dynamic: bool,
+    /// Save no memory: Python starts anew in every instance.
+    pub cold: bool,
+    /// The modules that are imported before the memory is saved; those of the named packages by default.
+    pub imports: Option<Vec<String>>,
+    /// Code that runs before the memory is saved.
+    pub setup: Option<String>,
+    /// Keep the names of functions, for traces of traps.
+    pub debug_names: bool,
+}
+
 /// What the last step of a plan is told.
 #[derive(Debug, Clone)]
 pub struct Parts {
@@ -65,6 +83,10 @@ pub struct Parts {
     pub names: String,
     /// The WIT world that the component implements.
     pub world: String,
+    /// How it is put together.
+    pub form: Form,
+    /// The packages that the user named, in the order of their names.
+    pub named: Vec<PackageName>,
     /// What the manifest says of every input.
     pub inputs: Vec<Value>,
     /// For each package: its name, the modules to import and the smoke code, used by `check`.
@@ -143,6 +165,9 @@ impl Plan {
 /// The world of a component that is asked for without naming one.
 pub const DEFAULT_WORLD: &str = "sandbox";
 
+/// The world of a component that is a program, whose Python is configured by its command line.
+pub const COMMAND_WORLD: &str = "command";
+
 /// Everything that a plan is made from.
 pub struct Materials<'a> {
     /// The checkout.
@@ -163,10 +188,10 @@ pub struct Materials<'a> {
 ///
 /// # Errors
 /// When a recipe, a pin or a file of the checkout that it needs is missing.
-pub fn plan(materials: &Materials<'_>, closure: &Closure, world: &str) -> Result<Plan> {
+pub fn plan(materials: &Materials<'_>, closure: &Closure, world: &str, form: &Form) -> Result<Plan> {
     let mut planner =
         Planner { materials, plan: Plan::default(), places: BTreeMap::new(), labels: BTreeMap::new() };
-    planner.component(closure, world)?;
+    planner.component(closure, world, form)?;
     Ok(planner.plan)
 }
 
@@ -368,6 +393,14 @@ impl Planner<'_> {
         Ok(self.add("cpython", Kind::Cpython(Box::new(recipe)), params, inputs))
     }
 
+    fn cpython_dev(&mut self) -> Result<usize> {
+        if let Some(place) = self.known("cpython-dev") {
+            return Ok(place);
+        }
+        let inputs = Inputs::from([("cpython".to_owned(), Input::Step(self.cpython()?))]);
+        Ok(self.add("cpython-dev", Kind::CpythonDev, Value::Null, inputs))
+    }
+
     fn rust(&mut self) -> Result<usize> {
         if let Some(place) = self.known("rust") {
             return Ok(place);
@@ -405,7 +438,7 @@ impl Planner<'_> {
             _ => {
                 let mut inputs = self.compile_inputs(recipe)?;
                 inputs.insert("python".to_owned(), Input::Step(self.build_python()?));
-                inputs.insert("cpython".to_owned(), Input::Step(self.cpython()?));
+                inputs.insert("cpython-dev".to_owned(), Input::Step(self.cpython_dev()?));
                 if matches!(recipe.build.backend, Backend::CargoPyo3(_)) {
                     let rust = self.rust()?;
                     inputs.insert("rust".to_owned(), Input::Step(rust));
@@ -421,8 +454,8 @@ impl Planner<'_> {
     }
 
     fn guest(&mut self) -> Result<usize> {
-        let (toolchain, sysroot, rust, cpython) =
-            (self.toolchain()?, self.sysroot()?, self.rust()?, self.cpython()?);
+        let (toolchain, sysroot, rust, cpython_dev) =
+            (self.toolchain()?, self.sysroot()?, self.rust()?, self.cpython_dev()?);
         let mut inputs = Inputs::from([("rust".to_owned(), Input::Step(rust))]);
         self.local(&mut inputs, "runtime/Cargo.toml", "runtime/Cargo.toml")?;
         self.local(&mut inputs, "runtime/Cargo.lock", "runtime/Cargo.lock")?;
@@ -431,7 +464,7 @@ impl Planner<'_> {
             ("toolchain", toolchain),
             ("sysroot", sysroot),
             ("rust", rust),
-            ("cpython", cpython),
+            ("cpython-dev", cpython_dev),
             ("crates", crates),
         ]
         .map(|(role, place)| (role.to_owned(), Input::Step(place)))
@@ -457,7 +490,7 @@ impl Planner<'_> {
             .hint(format!("worlds are {}", worlds.join(", "))))
     }
 
-    fn component(&mut self, closure: &Closure, world: &str) -> Result<usize> {
+    fn component(&mut self, closure: &Closure, world: &str, form: &Form) -> Result<usize> {
         let mut inputs = Inputs::new();
         let mut checks = Vec::new();
         let cpython = self.cpython()?;
@@ -497,12 +530,27 @@ impl Planner<'_> {
         if world != DEFAULT_WORLD {
             names = format!("{names}.{world}");
         }
+        for (differs, word) in
+            [(form.dynamic, "dynamic"), (form.cold && !form.dynamic && world != COMMAND_WORLD, "cold")]
+        {
+            if differs {
+                names = format!("{names}.{word}");
+            }
+        }
         let name = format!("component {names}");
         let listed = self.listed(closure, &name, &inputs);
-        let parts = Parts { names, world: world.to_owned(), inputs: listed, checks };
+        let parts = Parts {
+            names,
+            world: world.to_owned(),
+            form: form.clone(),
+            named: closure.named.clone(),
+            inputs: listed,
+            checks,
+        };
         let params = json!({
             "names": parts.names,
             "world": world,
+            "form": form,
             "inputs": parts.inputs,
             "checks": parts.checks,
             "linker": provenance::linker()?,

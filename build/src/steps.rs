@@ -17,6 +17,7 @@ use crate::recipe::{Patch, Source};
 
 pub mod component;
 pub mod cpython;
+pub mod cpython_dev;
 pub mod cross;
 pub mod guest;
 pub mod library;

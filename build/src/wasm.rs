@@ -12,6 +12,10 @@ use wasmparser::{
 
 use crate::error::{Error, Result};
 
+mod stub;
+
+pub use stub::stub;
+
 /// The type of a symbol that crosses libraries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SymbolType {

@@ -1,81 +1,17 @@
 //! The link: what it refuses, to the letter, and the smallest component that it makes.
-//!
-//! The fixtures are shared libraries written as text, with the `dylink.0` section that a linker would write.
 
-use std::fmt::Write as _;
+mod linking;
 
-use eryx_build::link::{Library, RUNTIME, Role, link};
-use eryx_build::wasm::{SymbolType, Symbols};
+use eryx_build::error::Result;
+use eryx_build::link::{Library, Linkage, Role};
+use linking::{WIT, WORLD, answer, extension, libc, library, runtime, shared};
 use wasmparser::{Validator, WasmFeatures};
-use wasmtime::component::{Component, Linker};
-use wasmtime::{Config, Engine, Store};
-use wit_parser::Resolve;
 
-const WIT: &str = "package test:link; world answers { export answer: func() -> u32; }";
-const WORLD: &str = "answers";
 const HINT: &str =
     "hint: a missing function usually means a missing `requires.host` library or a feature to switch off";
 
-fn library(name: &str, role: Role, text: &str) -> Library {
-    Library { name: name.to_owned(), module: wat::parse_str(text).unwrap(), role }
-}
-
-/// A shared library with the given `dylink.0` subsections and fields.
-fn shared(name: &str, dylink: &str, fields: &str) -> Library {
-    library(name, Role::Shared, &format!("(module (@dylink.0 (mem-info) {dylink}) {fields})"))
-}
-
-fn extension(name: &str, fields: &str) -> Library {
-    library(name, Role::Extension, &format!("(module (@dylink.0 (mem-info)) {fields})"))
-}
-
-/// A C library as far as the linker and its libdl want one: an allocator that gives out nothing twice, and
-/// what `dlopen`, which nobody calls here, compares names with.
-fn libc() -> Library {
-    shared(
-        "libc.so",
-        "",
-        r#"(import "env" "memory" (memory 1))
-           (import "GOT.mem" "__heap_base" (global $base (mut i32)))
-           (global $used (mut i32) (i32.const 0))
-           (func $take (param $size i32) (result i32)
-             (local $old i32)
-             (local.set $old (i32.add (global.get $base) (global.get $used)))
-             (global.set $used (i32.add (global.get $used) (local.get $size)))
-             (local.get $old))
-           (func (export "malloc") (param i32) (result i32) (call $take (local.get 0)))
-           (func (export "memcmp") (param i32 i32 i32) (result i32) unreachable)
-           (func (export "strlen") (param i32) (result i32) unreachable)
-           (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (call $take (local.get 3)))"#,
-    )
-}
-
-/// A runtime whose every function is there: it answers 42 to the one call of the world, and traps on
-/// everything that this world does not need.
-fn runtime() -> Library {
-    let mut resolve = Resolve::default();
-    let package = resolve.push_str("world.wit", WIT).unwrap();
-    let world = resolve.select_world(&[package], Some(WORLD)).unwrap();
-    let mut options =
-        wit_dylib::DylibOpts { interpreter: Some(RUNTIME.to_owned()), ..wit_dylib::DylibOpts::default() };
-    let bindings = wit_dylib::create(&resolve, world, Some(&mut options)).unwrap();
-    let mut fields = String::new();
-    for import in Symbols::read(&bindings).unwrap().imports {
-        let SymbolType::Function(signature) = &import.ty else { continue };
-        let body = match import.name.as_str() {
-            "cabi_realloc" => continue,
-            "wit_dylib_initialize" | "wit_dylib_export_call" | "wit_dylib_export_finish" => "",
-            "wit_dylib_export_start" => "i32.const 0",
-            "wit_dylib_pop_u32" => "i32.const 42",
-            _ => "unreachable",
-        };
-        let signature = signature.to_string();
-        let signature = signature.trim_start_matches("(func").trim_end_matches(')');
-        // The last parenthesis closed `(param …)` or `(result …)` too.
-        let close = if signature.trim().is_empty() { "" } else { ")" };
-        writeln!(fields, "(func (export \"{}\"){signature}{close} {body})", import.name).unwrap();
-    }
-    shared(RUNTIME, "", &format!("(@custom \"eryx.exports\" \"answer\\n\") {fields}"))
+fn link(libraries: &[Library], wit: &str, world: &str) -> Result<Vec<u8>> {
+    Linkage::new(libraries.to_vec(), wit, world)?.dynamic()
 }
 
 fn refused(libraries: &[Library]) -> String {
@@ -100,14 +36,7 @@ fn the_smallest_component_runs() {
     let features = WasmFeatures::default() | WasmFeatures::COMPONENT_MODEL;
     Validator::new_with_features(features).validate_all(&component).unwrap();
 
-    let mut config = Config::new();
-    config.wasm_component_model(true);
-    let engine = Engine::new(&config).unwrap();
-    let component = Component::from_binary(&engine, &component).unwrap();
-    let mut store = Store::new(&engine, ());
-    let instance = Linker::new(&engine).instantiate(&mut store, &component).unwrap();
-    let answer = instance.get_typed_func::<(), (u32,)>(&mut store, "answer").unwrap();
-    assert_eq!(answer.call(&mut store, ()).unwrap(), (42,));
+    assert_eq!(answer(&component), 42);
 }
 
 #[test]

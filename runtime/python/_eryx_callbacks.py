@@ -171,7 +171,8 @@ class Registry:
     def refresh(self, namespace):
         """Asks for the list, and brings the namespace up to date with it."""
         listed = _eryx.list_callbacks()
-        if listed != self._listed:
+        # The same object as before unless the embedder's list has changed.
+        if listed is not self._listed:
             old, self._functions = self._functions, _functions_of(listed)
             for name, function in old.items():
                 if namespace.get(name) is function:

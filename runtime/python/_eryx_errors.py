@@ -23,6 +23,11 @@ def describe(error):
         return f"<the traceback cannot be shown: {type(second).__qualname__}>\n{name}\n"
 
 
+def exits_well(error):
+    """Whether an exception is what `sys.exit()` raises without an error's status or message."""
+    return isinstance(error, SystemExit) and error.code in (None, 0)
+
+
 def exit_status(error):
     """The exit status that python3 would end with; a message goes to standard error."""
     code = error.code
@@ -44,7 +49,7 @@ def _traceback(error):
     if isinstance(error, SyntaxError):
         _complete(error)
     report = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)
-    _strip(report, set())
+    _strip(report)
     return "".join(report.format())
 
 
@@ -54,21 +59,25 @@ def _complete(error):
         error.text = linecache.getline(error.filename, error.lineno) or None
 
 
-def _strip(report, seen):
+def _strip(report):
     """Drops our frames from a report and from everything it is chained to."""
-    if report is None or id(report) in seen:
-        return
-    seen.add(id(report))
-    frames = report.stack
+    seen, left = set(), [report]
+    # Not by recursion: a chain may be longer than Python calls may be deep.
+    while left:
+        report = left.pop()
+        if report is None or id(report) in seen:
+            continue
+        seen.add(id(report))
+        report.stack[:] = _stripped(report.stack)
+        left += (report.__cause__, report.__context__, *(report.exceptions or ()))
+
+
+def _stripped(frames):
     # Without any frame of the session (a deadlock, say) what is left is all ours.
     first = next((i for i, f in enumerate(frames) if f.filename.startswith(SESSION_PREFIX)), len(frames))
     if all(_is_driver(f) for f in frames[:first]):
-        del frames[:first]
-    frames[:] = [f for f in frames if not f.filename.startswith(_OWN_PREFIX)]
-    _strip(report.__cause__, seen)
-    _strip(report.__context__, seen)
-    for member in report.exceptions or ():
-        _strip(member, seen)
+        frames = frames[first:]
+    return [f for f in frames if not f.filename.startswith(_OWN_PREFIX)]
 
 
 def _is_driver(frame):

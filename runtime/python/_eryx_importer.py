@@ -10,6 +10,9 @@ from _frozen_importlib_external import PathFinder
 
 import _eryx
 
+#: What takes the place of a module of CPython where the embedder makes connections.
+_NETWORK = ("_socket", "_ssl")
+
 
 class Importer:
     """Finder and loader in one; it has no state."""
@@ -18,6 +21,8 @@ class Importer:
     def find_spec(cls, name, path=None, target=None):
         if name == "asyncio":
             return _asyncio_spec()
+        if name in _NETWORK and not _eryx.has_import("eryx:net/tcp#connect"):
+            return None
         if _eryx.source(name) is None:
             return None
         return ModuleSpec(name, cls, origin=f"<eryx {name}>")

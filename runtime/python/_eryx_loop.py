@@ -11,15 +11,18 @@ meanwhile.
 
 import contextlib
 import functools
+import sys
 import time
 import warnings
 from asyncio import base_events, events, runners, tasks
 
 import _eryx
 
-# In a world without an import for it, timers and calls cannot be waited for at once, so while both are
-# pending we sleep a little, then look. The first look comes soon, because most calls are quick.
-_FIRST_NAP = 0.001
+# In a world without an import for it, timers and calls cannot be waited for at once: the component model's
+# sets of waitables do not hold what WASI 0.2 waits for. So while both are pending we sleep a little, then
+# look. A nap is a tenth of what was waited so far, which bounds how late an answer is seen, within what
+# embedders' timers can do and what a look may cost.
+_SHORTEST_NAP = 0.001
 _LONGEST_NAP = 0.020
 
 #: The calls under way: subtask -> the future that gets `(succeeded, text)`.
@@ -31,16 +34,28 @@ async def call(name, arguments):
     loop = events.get_running_loop()
     if not isinstance(loop, Loop):
         raise RuntimeError(f"callbacks need the sandbox's event loop, not {type(loop).__name__}")
+    # Tracing is imported only once it has been asked for.
+    tracing = sys.modules.get("_eryx_trace")
+    if tracing is not None:
+        tracing.report_callback("callback_start", name)
     started = _eryx.start_invoke(name, arguments)
     if isinstance(started, tuple):
-        return started
-    future = _calls[started] = loop.create_future()
+        outcome = started
+    else:
+        outcome = await _returned(started, loop)
+    if tracing is not None:
+        tracing.report_callback("callback_end", name)
+    return outcome
+
+
+async def _returned(subtask, loop):
+    future = _calls[subtask] = loop.create_future()
     try:
         return await future
     finally:
         # Still there: we were cancelled, or the coroutine was thrown away.
-        if _calls.pop(started, None) is not None:
-            _eryx.cancel(started)
+        if _calls.pop(subtask, None) is not None:
+            _eryx.cancel(subtask)
 
 
 class Selector:
@@ -62,7 +77,7 @@ class Selector:
         if not _calls:
             time.sleep(timeout)
             return []
-        return self._nap_until(time.monotonic() + timeout)
+        return self._nap_for(timeout)
 
     def close(self):
         """There is nothing to close."""
@@ -78,15 +93,15 @@ class Selector:
         _eryx.cancel(sleep)
         return [event]
 
-    def _nap_until(self, deadline):
-        nap = _FIRST_NAP
+    def _nap_for(self, timeout):
+        start = time.monotonic()
         while True:
             ready = self._ready()
-            left = deadline - time.monotonic()
-            if ready or left <= 0:
+            waited = time.monotonic() - start
+            if ready or waited >= timeout:
                 return ready
-            time.sleep(min(nap, left))
-            nap = min(nap * 2, _LONGEST_NAP)
+            nap = min(max(waited / 10, _SHORTEST_NAP), _LONGEST_NAP)
+            time.sleep(min(nap, timeout - waited))
 
     @staticmethod
     def _ready():
@@ -218,10 +233,22 @@ def run(coroutine):
         _end_tasks(loop, task)
 
 
+def forget_session_loop():
+    """Gives up the session's loop, which must not be running; the next call that awaits gets another."""
+    global _session_loop
+    if _session_loop is not None:
+        _session_loop.close()
+        _session_loop = None
+        events.set_event_loop(None)
+
+
 def _end_tasks(loop, main):
     left = [task for task in tasks.all_tasks(loop) if not task.done()]
     for task in left:
-        task.cancel()
+        # A task that waits for one that waits for another, and so on, may be too many for one call; each
+        # of them gets its own.
+        with contextlib.suppress(RecursionError):
+            task.cancel()
         if task is not main:
             warnings.warn(f"task {task.get_name()!r} was cancelled: the code ended before it", RuntimeWarning, 4)
     if left:

@@ -22,6 +22,11 @@ class Tee(io.RawIOBase):
     def writable(self):
         return True
 
+    def close(self):
+        global _sound
+        _sound = False
+        super().close()
+
     def fileno(self):
         return self._fd
 
@@ -57,15 +62,18 @@ class _Stream(io.TextIOWrapper):
 
 _stdout = None
 _stderr = None
+#: False once one of our streams may have been closed or detached; the next `begin` then looks.
+_sound = True
 
 
 def install():
     """Puts our streams into `sys`, unless the session has put usable ones of its own there."""
-    global _stdout, _stderr
-    if _stdout is None or _stdout.closed or _stdout.buffer.closed:
+    global _stdout, _stderr, _sound
+    if not _intact(_stdout):
         _stdout = sys.__stdout__ = _Stream(Tee(1), "<stdout>", "surrogateescape")
-    if _stderr is None or _stderr.closed or _stderr.buffer.closed:
+    if not _intact(_stderr):
         _stderr = sys.__stderr__ = _Stream(Tee(2), "<stderr>", "backslashreplace")
+    _sound = True
     # The session may even have deleted the names.
     if not _usable(getattr(sys, "stdout", None)):
         sys.stdout = _stdout
@@ -81,7 +89,8 @@ def adopt():
 
 def begin(keep_errors=False):
     """Starts to keep what is written to standard output, and to standard error if that is asked for."""
-    install()
+    if not _sound or _replaced():
+        install()
     _stdout.tee.copy = bytearray()
     if keep_errors:
         _stderr.tee.copy = bytearray()
@@ -90,21 +99,45 @@ def begin(keep_errors=False):
 def end():
     """Flushes the streams and returns what standard output and standard error got since `begin`."""
     flush()
-    printed = bytes(_stdout.tee.copy or b""), bytes(_stderr.tee.copy or b"")
-    _stdout.tee.copy = _stderr.tee.copy = None
+    out, err = _stdout.tee, _stderr.tee
+    printed = out.copy or b"", err.copy or b""
+    out.copy = err.copy = None
     return printed
 
 
 def flush():
     """Flushes every standard stream; a stream that cannot be flushed is left alone."""
-    out, err = getattr(sys, "stdout", None), getattr(sys, "stderr", None)
-    streams = (_stdout, _stderr) if out is _stdout and err is _stderr else (out, _stdout, err, _stderr)
-    for stream in streams:
+    global _sound
+    if not _replaced():
+        try:
+            _stdout.flush()
+            _stderr.flush()
+            return
+        except (OSError, ValueError):
+            pass
+    for stream in getattr(sys, "stdout", None), _stdout, getattr(sys, "stderr", None), _stderr:
         try:
             stream.flush()
         except (AttributeError, OSError, ValueError):
-            pass
+            _sound = False
+
+
+def _replaced():
+    try:
+        return sys.stdout is not _stdout or sys.stderr is not _stderr
+    except AttributeError:
+        return True
+
+
+def _intact(stream):
+    """Tells whether a stream of ours can still be written to: it may be closed, or lack its buffer."""
+    buffer = getattr(stream, "buffer", None)
+    return buffer is not None and not buffer.closed
 
 
 def _usable(stream):
-    return stream is not None and not getattr(stream, "closed", False)
+    try:
+        return stream is not None and not getattr(stream, "closed", False)
+    except Exception:
+        # Ours says so when it has been detached, and the session's own may raise anything.
+        return False

@@ -17,9 +17,15 @@ import _eryx_output
 _ALLOW_TOP_LEVEL_AWAIT = 0x2000  # ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 _COROUTINE = 0x80  # inspect.CO_COROUTINE
 _HOME = "/home/sandbox"
+# The embedder of eryx 0.14 puts this line before the code: the bytes after it belong to its libraries.
+_PREAMBLE = "#eryx-preamble:"
 # Sources are kept for tracebacks. A session may make a very great number of calls, so only the
 # newest are kept.
 _MOST_SOURCES = 8 << 20
+# Code that comes again is not compiled again, which is most of what a short call costs. Long code is
+# seldom sent twice, and takes longer to run than to compile.
+_MOST_CODES = 128
+_LONGEST_CODE = 4096
 
 
 class Session:
@@ -28,11 +34,14 @@ class Session:
     def __init__(self):
         self.calls = 0
         self.sources = {}
+        #: Compiled code by source, the one used last at the end.
+        self._codes = {}
         self._sizes = deque()
         self._total = 0
         self.callbacks = _eryx_callbacks.Registry()
         #: The fields of the record that the world's `execute` returns; without any it is a string.
         self.output_fields = _eryx.result_fields("execute")
+        self.keeps_errors = "stderr" in self.output_fields
         self.snapshot_fields = _eryx.result_fields("snapshot-state")
         #: The global that the embedder gets as JSON, in worlds that return it.
         self.result_name = "result"
@@ -60,28 +69,63 @@ class Session:
         while self._total > _MOST_SOURCES and len(self._sizes) > 1:
             old, size = self._sizes.popleft()
             self._total -= size
-            self.sources.pop(old, None)
+            self._codes.pop(self.sources.pop(old, None), None)
             linecache.cache.pop(old, None)
         # A time of None tells linecache that there is no file to compare with.
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
 
+    def forget_code(self):
+        """Compiles everything anew from now on: file names may mean other sources."""
+        self._codes.clear()
+
     def run(self, source):
         """Compiles and runs code; what it raises goes to the caller."""
-        # What a file may begin with, code may begin with too.
-        source = source.removeprefix("\ufeff")
+        preamble, source = _split(source) if self.has_options else ("", source)
+        code = self._codes.pop(source, None) or self._compile(source)
+        if len(source) <= _LONGEST_CODE:
+            self._codes[source] = code
+            if len(self._codes) > _MOST_CODES:
+                del self._codes[next(iter(self._codes))]
+        namespace = self.module.__dict__
+        self.callbacks.refresh(namespace)
+        if preamble:
+            self.remember("<preamble>", preamble)
+            _evaluate(compile(preamble, "<preamble>", "exec", _ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True), namespace)
+        _evaluate(code, namespace)
+
+    def _compile(self, source):
         self.calls += 1
         name = f"{_eryx_errors.SESSION_PREFIX}{self.calls}>"
-        self.remember(name, source)
-        code = compile(source, name, "exec", _ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-        self.callbacks.refresh(self.namespace)
-        # Not `exec`: the code may be a coroutine, which `eval` hands back.
-        result = eval(code, self.namespace)
-        if code.co_flags & _COROUTINE:
-            import asyncio  # noqa: F401 (its import installs our loop)
+        # What a file may begin with, code may begin with too.
+        text = source.removeprefix("\ufeff")
+        self.remember(name, text)
+        return compile(text, name, "exec", _ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
 
-            import _eryx_loop
 
-            _eryx_loop.run(result)
+def _evaluate(code, namespace):
+    # Not `exec`: the code may be a coroutine, which `eval` hands back.
+    result = eval(code, namespace)
+    if code.co_flags & _COROUTINE:
+        import asyncio  # noqa: F401 (its import installs our loop)
+
+        import _eryx_loop
+
+        _eryx_loop.run(result)
+
+
+def _split(source):
+    """The code of the embedder's libraries, and the user's, whose lines count from 1."""
+    header, _, rest = source.partition("\n")
+    size = header.removeprefix(_PREAMBLE)
+    if size == header or not size.isdecimal():
+        return "", source
+    if size == "0":
+        return "", rest
+    encoded, end = rest.encode(), int(size)
+    try:
+        return encoded[:end].decode(), encoded[end:].decode()
+    except UnicodeDecodeError:
+        return "", source
 
 
 def new_module():
@@ -94,41 +138,126 @@ def new_module():
 def start():
     """Prepares the process: streams, home, tracing. Called once."""
     global _session
+    _eryx_output.adopt()
+    _session = Session()
+    _follow_environment()
+
+
+def _follow_environment():
+    """Does what the environment's variables ask for."""
     os.environ.setdefault("HOME", _HOME)
     try:
         os.chdir(os.environ["HOME"])
     except OSError:
         pass  # without a home, the root stays the working directory
-    _eryx_output.adopt()
-    _session = Session()
+    if _session.has_options:
+        _adopt_folders()
     if os.environ.get("ERYX_TRACE") == "1":
         import _eryx_trace
 
         _eryx_trace.switch(True, False)
 
 
+def _adopt_folders():
+    """Lets code import what the embedder lends it, but for the library, which is here already."""
+    folders = os.environ.get("PYTHONPATH", "").split(":")
+    library = os.environ.get("PYTHONHOME", "")
+    # After the library and before what the component holds.
+    sys.path[1:1] = [folder for folder in folders if folder not in ("", library)]
+
+
+def prepare():
+    """Makes a memory that many instances can start from: does what the JSON on standard input asks for.
+
+    `imports` are names of modules to import, `setup` is code that is run as `execute` would run it. Modules
+    of ours that calls need are imported too.
+    """
+    import importlib
+    import json
+    import traceback
+
+    import asyncio  # noqa: F401 (its import installs our loop)
+
+    import _eryx_loop  # noqa: F401
+    import _eryx_snapshot  # noqa: F401
+
+    request = b""
+    while chunk := os.read(0, 1 << 16):
+        request += chunk
+    request = json.loads(request)
+    failures = []
+    for name in request["imports"]:
+        try:
+            importlib.import_module(name)
+        except BaseException:
+            failures.append(f"importing `{name}` failed\n{traceback.format_exc()}")
+    if not failures and request["setup"]:
+        try:
+            _session.run(request["setup"])
+        except BaseException as error:
+            failures.append(f"the set-up failed\n{_eryx_errors.describe(error)}")
+    _session.calls = 0
+    if failures:
+        flush()
+        raise RuntimeError("\n".join(failures))
+    settle()
+
+
+def settle():
+    """Called before the memory is saved: leaves in it nothing that belongs to one instance."""
+    import gc
+
+    import _eryx_fresh
+
+    flush()
+    _eryx_fresh.prepare()
+    gc.collect()
+    # What is there now stays: the collector need not look at it again, and so does not write to it.
+    gc.freeze()
+
+
+def awake(has_environment):
+    """Makes an instance that starts from a saved memory one of its own: called before its first call."""
+    import _eryx_fresh
+
+    _eryx_fresh.refresh()
+    if has_environment:
+        os.reload_environ()
+        _follow_environment()
+
+
 def execute(source):
-    """Runs code; returns `(True, what it printed)` or `(False, the traceback)`."""
-    _eryx_output.begin(keep_errors="stderr" in _session.output_fields)
+    """Runs code; returns `(True, what it printed, in UTF-8)` or `(False, the traceback)`."""
+    session = _session
+    _eryx_output.begin(session.keeps_errors)
     failure = None
     try:
-        if _session.has_options:
+        if session.has_options:
             _follow_options()
-        _session.run(source)
+        # The embedder may stop whatever is the session's own code; streams and `__str__` may be that, too.
+        _eryx.stoppable(session.run, source)
     except BaseException as error:
         if isinstance(error, MemoryError):
             _eryx.release_reserve()
-        # Before the traceback, as python3 does.
-        _eryx_output.flush()
-        failure = _eryx_errors.describe(error)
-    stdout, stderr = _eryx_output.end()
+        # An embedder that gets the output in parts expects of `sys.exit()` that it ends the code well.
+        if not (session.output_fields and _eryx_errors.exits_well(error)):
+            failure = _eryx.stoppable(_describe, error)
+        else:
+            _eryx_output.flush()
+    stdout, stderr = _eryx.stoppable(_eryx_output.end)
+    if not session.output_fields:
+        return (True, stdout) if failure is None else (False, failure)
+    json_text, error = _take_result()
     if failure is not None:
         return False, failure
-    if not _session.output_fields:
-        return True, stdout.decode("utf-8", "replace")
-    json_text, error = _result_as_json()
     output = {"stdout": stdout, "stderr": stderr, "result-json": json_text, "result-error": error}
-    return True, tuple(output[name] for name in _session.output_fields)
+    return True, tuple(output[name] for name in session.output_fields)
+
+
+def _describe(error):
+    # Before the traceback, as python3 does.
+    _eryx_output.flush()
+    return _eryx_errors.describe(error)
 
 
 def _follow_options():
@@ -140,17 +269,20 @@ def _follow_options():
         _eryx_trace.switch(wanted, wanted)
 
 
-def _result_as_json():
-    """The result variable as JSON, and why that failed; both empty if there is no such variable."""
+def _take_result():
+    """The result variable as JSON, and why that failed; both empty if there is no such variable.
+
+    The variable is gone afterwards, so that code which sets none is not credited with an older one.
+    """
     name = _session.result_name
-    if not name or name not in _session.namespace:
+    if name not in _session.namespace:
         return "", ""
     import json
 
     try:
-        return json.dumps(_session.namespace[name]), ""
+        return json.dumps(_session.namespace.pop(name), allow_nan=False), ""
     except Exception as error:
-        return "", f"{type(error).__qualname__}: {error}"
+        return "", f"`{name}` is not JSON-serializable: {type(error).__qualname__}: {error}"
 
 
 def set_result_variable(name):
@@ -172,8 +304,8 @@ def snapshot_state():
 
     fields = _session.snapshot_fields
     if not fields:
-        return _eryx_snapshot.attempt(_eryx_snapshot.save, _session)
-    succeeded, value = _eryx_snapshot.attempt(_eryx_snapshot.save_what_can_be, _session)
+        return _eryx.stoppable(_eryx_snapshot.attempt, _eryx_snapshot.save, _session)
+    succeeded, value = _eryx.stoppable(_eryx_snapshot.attempt, _eryx_snapshot.save_what_can_be, _session)
     if not succeeded:
         return False, value
     snapshot = dict(zip(("data", "skipped-globals"), value))
@@ -184,7 +316,7 @@ def restore_state(data):
     """Replaces the session by a saved one; on an error it stays as it was."""
     import _eryx_snapshot
 
-    return _eryx_snapshot.attempt(_eryx_snapshot.restore, _session, data)
+    return _eryx.stoppable(_eryx_snapshot.attempt, _eryx_snapshot.restore, _session, data)
 
 
 def clear_state():

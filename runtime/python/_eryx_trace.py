@@ -71,7 +71,15 @@ def _on_return(code, offset, value):
 def _on_raise(code, offset, error):
     # This event cannot be switched off for other code.
     if code.co_filename.startswith(SESSION_PREFIX):
-        _report("exception", code, sys._getframe(1).f_lineno, exception=type(error).__qualname__)
+        name = type(error).__qualname__
+        message = _shortened(lambda: f"{name}: {error}")
+        _report("exception", code, sys._getframe(1).f_lineno, exception=name, message=message)
+
+
+def report_callback(kind, name):
+    """Reports that a call of the embedder starts or has ended, if tracing is on; it belongs to no line."""
+    if _tool is not None:
+        _eryx.report_trace(0, json.dumps({"type": kind, "name": name}), "{}")
 
 
 _HANDLERS = {
@@ -93,9 +101,14 @@ def _variables():
             continue
         if len(summary) == _MOST_VARIABLES:
             break
-        try:
-            text = repr(value)
-        except Exception as error:
-            text = f"<repr failed: {type(error).__qualname__}>"
-        summary[name] = text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
+        summary[name] = _shortened(lambda: repr(value))
     return summary
+
+
+def _shortened(describe):
+    """A text of bounded length, made by code of the user's which may fail."""
+    try:
+        text = describe()
+    except Exception as error:
+        text = f"<repr failed: {type(error).__qualname__}>"
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"

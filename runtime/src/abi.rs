@@ -15,6 +15,8 @@ const VERSION: u32 = 3;
 
 /// The kind of records among types.
 const RECORD: u32 = 14;
+/// The kind of variants among types.
+const VARIANT: u32 = 19;
 
 /// Calls a synchronous import: takes the arguments from the call's stack and leaves the result there.
 pub type ImportFn = unsafe extern "C" fn(*mut Call);
@@ -147,6 +149,8 @@ pub enum Type {
     Bytes,
     /// Any other list.
     List(TypeId),
+    /// A variant: its cases are those of [`World::case`].
+    Variant(TypeId),
     /// Everything else.
     Unsupported(u32),
 }
@@ -193,7 +197,7 @@ pub struct Export {
     pub result: Option<TypeId>,
 }
 
-/// A field of a record.
+/// A field of a record, or a case of a variant.
 #[derive(Debug, Clone)]
 struct Field {
     name: String,
@@ -209,7 +213,7 @@ pub struct World {
     pub exports: Vec<Export>,
     records: Vec<Vec<Field>>,
     tuples: Vec<Vec<TypeId>>,
-    variants: Vec<Vec<TypeId>>,
+    variants: Vec<Vec<Field>>,
     options: Vec<TypeId>,
     results: Vec<(TypeId, TypeId)>,
     lists: Vec<TypeId>,
@@ -253,7 +257,7 @@ impl World {
                 tuples: items(&raw.tuples).iter().map(|tuple| types(&tuple.types)).collect(),
                 variants: items(&raw.variants)
                     .iter()
-                    .map(|variant| items(&variant.cases).iter().map(|case| TypeId(case.ty)).collect())
+                    .map(|variant| items(&variant.cases).iter().map(|case| read_field(case)).collect())
                     .collect(),
                 options: items(&raw.options).iter().map(|option| TypeId(option.ty)).collect(),
                 results: items(&raw.results)
@@ -279,6 +283,7 @@ impl World {
             10 | 11 => Type::Float,
             12 => Type::String,
             RECORD | 18 => Type::Record(id),
+            VARIANT => Type::Variant(id),
             21 => self.options.get(index).map_or(unsupported, |ty| Type::Option(*ty)),
             22 => self
                 .results
@@ -340,7 +345,14 @@ impl World {
     #[must_use]
     pub fn variant_has_payload(&self, index: usize, case: u32) -> bool {
         let cases = self.variants.get(index);
-        cases.and_then(|cases| cases.get(case as usize)).is_some_and(|ty| TypeId::new(ty.0).is_some())
+        cases.and_then(|cases| cases.get(case as usize)).is_some_and(|case| TypeId::new(case.ty.0).is_some())
+    }
+
+    /// The name of a case of a variant, and the type of its payload.
+    #[must_use]
+    pub fn case(&self, id: TypeId, case: u32) -> Option<(&str, Option<TypeId>)> {
+        let case = self.variants.get((id.0 >> 8) as usize)?.get(case as usize)?;
+        Some((case.name.as_str(), TypeId::new(case.ty.0)))
     }
 
     fn is_byte(&self, id: TypeId) -> bool {

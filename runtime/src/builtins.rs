@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::interpreter::{self, call_import, import_result, waitables, world};
 use crate::memory;
 use crate::python::{self, Method, Object, RawObject};
+use crate::stop;
 use crate::waitable::{self, Started, Subtask};
 
 /// The module that makes the others importable; it runs first.
@@ -21,6 +22,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("eryx", include_str!("../python/eryx.py")),
     ("_eryx_callbacks", include_str!("../python/_eryx_callbacks.py")),
     ("_eryx_errors", include_str!("../python/_eryx_errors.py")),
+    ("_eryx_fresh", include_str!("../python/_eryx_fresh.py")),
     ("_eryx_loop", include_str!("../python/_eryx_loop.py")),
     ("_eryx_output", include_str!("../python/_eryx_output.py")),
     ("_eryx_schema", include_str!("../python/_eryx_schema.py")),
@@ -28,11 +30,18 @@ const SOURCES: &[(&str, &str)] = &[
     ("_eryx_snapshot", include_str!("../python/_eryx_snapshot.py")),
     ("_eryx_trace", include_str!("../python/_eryx_trace.py")),
     ("_eryx_values", include_str!("../python/_eryx_values.py")),
+    ("_socket", include_str!("../python/_socket.py")),
+    ("_ssl", include_str!("../python/_ssl.py")),
 ];
 
 static METHODS: &[Method] = &[
     Method::new(c"source", c"The source of a module of the runtime, or None.", source),
-    Method::new(c"list_callbacks", c"The embedder's callbacks: (name, description, schema).", list_callbacks),
+    Method::new(c"call", c"Calls an import that returns at once: its name, and its arguments.", call),
+    Method::new(
+        c"list_callbacks",
+        c"The embedder's callbacks: (name, description, schema); the same list if they are the same.",
+        list_callbacks,
+    ),
     Method::new(c"report_trace", c"Reports a trace event: line, event, context.", report_trace),
     Method::new(c"start_invoke", c"Calls a callback: (succeeded, text), or a subtask.", start_invoke),
     Method::new(c"start_sleep", c"Sleeps for nanoseconds: a result, or a subtask.", start_sleep),
@@ -45,6 +54,9 @@ static METHODS: &[Method] = &[
     Method::new(c"poll", c"A call that has returned, as `wait`, or None.", poll),
     Method::new(c"cancel", c"Cancels the call of a subtask.", cancel),
     Method::new(c"yield_now", c"Lets the embedder run.", yield_now),
+    Method::new(c"salt_xml", c"Sets the salt that XML parsers get for their hashes.", salt_xml),
+    Method::new(c"stoppable", c"Calls a function which the embedder may stop.", stop::stoppable),
+    Method::new(c"stopped_class", c"The class of the exception that stops it.", stopped_class),
     Method::END,
 ];
 
@@ -91,6 +103,7 @@ macro_rules! export_to_python {
 
 export_to_python! {
     source => read_source;
+    call => call_by_name;
     list_callbacks => read_callbacks;
     report_trace => send_trace;
     start_invoke => begin_invoke;
@@ -104,6 +117,8 @@ export_to_python! {
     poll => look_for_call;
     cancel => cancel_call;
     yield_now => let_others_run;
+    salt_xml => set_salt;
+    stopped_class => find_stopped_class;
 }
 
 fn read_source(arguments: &[Object]) -> Result<Object> {
@@ -114,9 +129,15 @@ fn read_source(arguments: &[Object]) -> Result<Object> {
     }
 }
 
+fn call_by_name(arguments: &[Object]) -> Result<Object> {
+    let [name, arguments @ ..] = arguments else { return Err(Error::new("expected the name of an import")) };
+    let name = name.to_text()?;
+    at_once(&name, call_import(&name, arguments)?)
+}
+
 fn read_callbacks(arguments: &[Object]) -> Result<Object> {
     const NAME: &str = "list-callbacks";
-    at_once(NAME, call_import(NAME, arguments)?)
+    interpreter::listed(returned(NAME, call_import(NAME, arguments)?)?, import_result(NAME))
 }
 
 fn send_trace(arguments: &[Object]) -> Result<Object> {
@@ -187,14 +208,27 @@ fn let_others_run(_: &[Object]) -> Result<Object> {
     Ok(Object::none())
 }
 
+fn set_salt(arguments: &[Object]) -> Result<Object> {
+    python::salt_xml(&only(arguments)?.to_bytes()?);
+    Ok(Object::none())
+}
+
+fn find_stopped_class(_: &[Object]) -> Result<Object> {
+    stop::class()
+}
+
 fn outcome((subtask, value): (Subtask, Value)) -> Result<Object> {
     let value = convert::to_python(world(), import_result(INVOKE), value)?;
     Object::tuple([Object::unsigned(subtask.into())?, value].into())
 }
 
 fn at_once(name: &str, started: Started) -> Result<Object> {
+    convert::to_python(world(), import_result(name), returned(name, started)?)
+}
+
+fn returned(name: &str, started: Started) -> Result<Value> {
     match started {
-        Started::Returned(value) => convert::to_python(world(), import_result(name), value),
+        Started::Returned(value) => Ok(value),
         Started::Pending(_) => Err(Error::new(alloc::format!("`{name}` is asynchronous in this world"))),
     }
 }

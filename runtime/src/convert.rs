@@ -7,6 +7,7 @@
 //! | record, tuple | tuple |
 //! | option | None or the value |
 //! | result | a pair of whether it succeeded, and the payload or None |
+//! | variant | a pair of the case's name, and the payload or None; not to WIT |
 
 use alloc::boxed::Box;
 use alloc::string::ToString;
@@ -45,6 +46,14 @@ pub fn to_python(world: &World, ty: Option<TypeId>, value: Value) -> Result<Obje
                 .map(|(index, value)| to_python(world, types.get(index).copied(), value))
                 .collect::<Result<_>>()?;
             Object::tuple(fields)
+        }
+        Value::Variant(case, payload) if let Some(Type::Variant(id)) = kind => {
+            let (name, inner) = world.case(id, case).ok_or_else(|| Error::new("no such case"))?;
+            let payload = match payload {
+                Some(value) => to_python(world, inner, *value)?,
+                None => Object::none(),
+            };
+            Object::tuple([Object::str(name.as_bytes())?, payload].into())
         }
         Value::Variant(case, payload) => {
             let (inner, is_option) = match kind {
@@ -108,6 +117,7 @@ pub fn from_python(world: &World, ty: TypeId, object: &Object) -> Result<Value> 
             let payload = inner.map(|inner| from_python(world, inner, payload)).transpose()?;
             Value::Variant(case, payload.map(Box::new))
         }
+        Type::Variant(_) => return Err(Error::new("variants go to Python only")),
         Type::Unsupported(raw) => {
             return Err(Error::new(alloc::format!("WIT types of kind {} are not supported", raw & 0xff)));
         }

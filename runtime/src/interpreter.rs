@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 use core::ffi::CStr;
 
-use crate::abi::{Entry, RawWorld, Type, World};
+use crate::abi::{Entry, RawWorld, Type, TypeId, World};
 use crate::builtins;
 use crate::call::{Call, Value};
 use crate::command;
@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::memory;
 use crate::preinit;
 use crate::python::{self, Begun, Config, Object};
+use crate::stop;
 use crate::waitable::{Started, Waitables};
 
 /// What does the work of an export.
@@ -70,6 +71,8 @@ struct State {
     waitables: Waitables,
     /// The session's module, or why Python could not be started; `None` before the first call.
     session: Option<Result<Object>>,
+    /// The embedder's callbacks as it listed them last, and what Python was given for them.
+    listed: Option<(Value, Object)>,
 }
 
 struct Global(UnsafeCell<Option<State>>);
@@ -122,7 +125,9 @@ pub fn initialize(raw: &RawWorld) {
         ));
     }
     // SAFETY: there is one thread, and nobody holds a reference before the state exists.
-    unsafe { *STATE.0.get() = Some(State { world, waitables: Waitables::default(), session: None }) };
+    unsafe {
+        *STATE.0.get() = Some(State { world, waitables: Waitables::default(), session: None, listed: None })
+    };
 }
 
 /// Starts Python unless that was done before, and returns the session's module. Pre-initialisation
@@ -164,6 +169,11 @@ fn start_python() -> Result<Object> {
         .text(c"base_executable", c"")
         .list(c"argv", &[c""])
         .list(c"module_search_paths", &[STDLIB, SITE_PACKAGES]);
+    if preinit::is_preparing() {
+        // The secret is in every hash of a string that is saved, so it cannot be changed afterwards.
+        config.int(c"use_hash_seed", 1).int(c"hash_seed", 0);
+    }
+    stop::look_at_environment();
     if config.start()? != Begun::Python {
         return Err(Error::new("it ended at once"));
     }
@@ -232,6 +242,8 @@ fn run_export(which: usize, arguments: Vec<Value>) -> Result<Option<Value>> {
         Action::FinalizePreinit => return preinit::finalize().map(|()| None),
     };
     let session = start()?;
+    preinit::awake(session)?;
+    stop::offer()?;
     memory::hold_reserve();
     let arguments =
         arguments.into_iter().map(|value| convert::to_python(world(), None, value)).collect::<Result<_>>()?;
@@ -271,6 +283,21 @@ pub fn call_import(name: &str, arguments: &[Object]) -> Result<Started> {
     }
 }
 
+/// The Python object for the list of callbacks: the same one as long as the embedder lists the same.
+///
+/// # Errors
+/// A list that has no Python counterpart.
+pub fn listed(list: Value, ty: Option<TypeId>) -> Result<Object> {
+    if let Some((known, object)) = &state().listed
+        && *known == list
+    {
+        return Ok(object.clone());
+    }
+    let object = convert::to_python(world(), ty, list.clone())?;
+    state().listed = Some((list, object.clone()));
+    Ok(object)
+}
+
 /// Tells whether the world has an import of that name.
 #[must_use]
 pub fn has_import(name: &str) -> bool {
@@ -293,6 +320,6 @@ pub fn result_fields(export: &str) -> Vec<&'static str> {
 
 /// The type of an import's result.
 #[must_use]
-pub fn import_result(name: &str) -> Option<crate::abi::TypeId> {
+pub fn import_result(name: &str) -> Option<TypeId> {
     world().imports.iter().find(|import| import.name == name)?.result
 }

@@ -19,6 +19,7 @@ pub mod interpreter;
 pub mod memory;
 pub mod preinit;
 pub mod python;
+pub mod stop;
 pub mod waitable;
 
 use alloc::boxed::Box;
@@ -99,6 +100,14 @@ pub unsafe extern "C" fn wit_dylib_dealloc_bytes(
         } else {
             memory::free(pointer, size, align);
         }
+    }
+}
+
+/// Prepares the memory for being saved; the build tool calls it in the fused module, and no embedder sees it.
+#[unsafe(no_mangle)]
+pub extern "C" fn __eryx_preinitialise() {
+    if let Err(error) = preinit::run() {
+        memory::fatal(error);
     }
 }
 

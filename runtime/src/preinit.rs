@@ -1,12 +1,63 @@
-//! The end of pre-initialisation, for embedders that say when it is: they save the memory after it.
+//! Pre-initialisation: what runs before the memory is saved, and what an instance undoes that starts from it.
+//!
+//! The build tool calls [`run`] in the fused module and saves the memory; embedders of the world `eryx-0.14` may
+//! do it themselves, and say with [`finalize`] when they save. Whatever belongs to the machine of that moment
+//! is taken back by the first export that is called in an instance: [`awake`].
 
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Result;
 use crate::interpreter;
+use crate::python::Object;
+use crate::stop;
 
 static DONE: AtomicBool = AtomicBool::new(false);
+
+/// Whether this memory is being prepared, for a hash secret that is the same each time.
+static PREPARING: AtomicBool = AtomicBool::new(false);
+
+/// Whether the memory was saved and nothing has been called since.
+static ASLEEP: AtomicBool = AtomicBool::new(false);
+
+/// Whether Python starts in a memory that is going to be saved, which must be the same each time.
+#[must_use]
+pub fn is_preparing() -> bool {
+    PREPARING.load(Ordering::Relaxed)
+}
+
+/// Starts Python, does what standard input asks for (see `prepare` in `_eryx_session.py`), and leaves a memory
+/// that can be saved.
+///
+/// # Errors
+/// Why Python could not be started, or what was raised.
+pub fn run() -> Result<()> {
+    PREPARING.store(true, Ordering::Relaxed);
+    let session = interpreter::start()?;
+    session.call_method(c"prepare", Vec::new())?;
+    PREPARING.store(false, Ordering::Relaxed);
+    sleep();
+    Ok(())
+}
+
+/// Gives up what belongs to the embedder that saves the memory; the next call is the first in an instance.
+fn sleep() {
+    reset_files();
+    ASLEEP.store(true, Ordering::Relaxed);
+}
+
+/// Takes back, before the first call in an instance, what was saved of the machine that prepared the memory.
+///
+/// # Errors
+/// What Python raised.
+pub fn awake(session: &Object) -> Result<()> {
+    if !ASLEEP.swap(false, Ordering::Relaxed) {
+        return Ok(());
+    }
+    environment::read();
+    stop::look_at_environment();
+    session.call_method(c"awake", alloc::vec![Object::bool(!environment::is_empty())?]).map(drop)
+}
 
 /// Gives up what belongs to the embedder that is about to save the memory. Only the first call has an
 /// effect: in a live instance it would take away files that are in use.
@@ -17,8 +68,8 @@ pub fn finalize() -> Result<()> {
     if DONE.swap(true, Ordering::Relaxed) {
         return Ok(());
     }
-    interpreter::start()?.call_method(c"flush", Vec::new())?;
-    reset_files();
+    interpreter::start()?.call_method(c"settle", Vec::new())?;
+    sleep();
     Ok(())
 }
 
@@ -33,3 +84,33 @@ fn reset_files() {
 
 #[cfg(not(target_family = "wasm"))]
 fn reset_files() {}
+
+#[cfg(target_family = "wasm")]
+mod environment {
+    unsafe extern "C" {
+        static mut environ: *mut *mut core::ffi::c_char;
+        safe fn __wasilibc_deinitialize_environ();
+        safe fn __wasilibc_ensure_environ();
+    }
+
+    /// Has the C library read the environment anew.
+    pub fn read() {
+        __wasilibc_deinitialize_environ();
+        __wasilibc_ensure_environ();
+    }
+
+    pub fn is_empty() -> bool {
+        // SAFETY: once it was read, the C library keeps it as an array that ends with a null pointer.
+        unsafe { environ.is_null() || (*environ).is_null() }
+    }
+}
+
+/// Outside a component no memory is ever saved.
+#[cfg(not(target_family = "wasm"))]
+mod environment {
+    pub fn read() {}
+
+    pub fn is_empty() -> bool {
+        true
+    }
+}

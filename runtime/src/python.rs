@@ -43,11 +43,36 @@ impl Method {
     }
 }
 
+/// `Py_buffer`.
+#[repr(C)]
+struct RawBuffer {
+    place: *mut c_void,
+    object: *mut RawObject,
+    size: isize,
+    item_size: isize,
+    read_only: c_int,
+    dimensions: c_int,
+    format: *mut c_char,
+    shape: *mut isize,
+    strides: *mut isize,
+    sub_offsets: *mut isize,
+    internal: *mut c_void,
+}
+
+/// `_Py_HashSecret_t`: the secret of Python's own hashes, then the salt that its XML parsers get.
+#[repr(C)]
+struct HashSecret {
+    python: [u8; 16],
+    xml: [u8; 8],
+}
+
 const CONSTANT_NONE: u32 = 0;
 const FILE_INPUT: c_int = 257;
 
 unsafe extern "C" {
     static mut PyExc_RuntimeError: *mut RawObject;
+    static mut PyUnicode_Type: RawObject;
+    static mut _Py_HashSecret: HashSecret;
 
     fn PyInitConfig_Create() -> *mut c_void;
     fn PyInitConfig_Free(config: *mut c_void);
@@ -96,7 +121,10 @@ unsafe extern "C" {
         errors: *const c_char,
     ) -> *mut RawObject;
     fn PyBytes_FromStringAndSize(bytes: *const c_char, size: isize) -> *mut RawObject;
-    fn PyBytes_AsStringAndSize(object: *mut RawObject, bytes: *mut *mut c_char, size: *mut isize) -> c_int;
+    fn PyObject_GetBuffer(object: *mut RawObject, view: *mut RawBuffer, flags: c_int) -> c_int;
+    fn PyBuffer_Release(view: *mut RawBuffer);
+    fn PyObject_IsInstance(object: *mut RawObject, class: *mut RawObject) -> c_int;
+    fn PyUnicode_AsUTF8AndSize(text: *mut RawObject, size: *mut isize) -> *const c_char;
     fn PyLong_FromLongLong(value: c_longlong) -> *mut RawObject;
     fn PyLong_FromUnsignedLongLong(value: c_ulonglong) -> *mut RawObject;
     fn PyLong_AsLongLong(object: *mut RawObject) -> c_longlong;
@@ -124,12 +152,19 @@ impl Drop for Object {
     }
 }
 
+impl Clone for Object {
+    fn clone(&self) -> Self {
+        // SAFETY: the object lives as long as our reference.
+        unsafe { Self::borrowed(self.0) }
+    }
+}
+
 impl Object {
     /// Takes a new reference that the C API returned; null means that an exception is set.
     ///
     /// # Safety
     /// A pointer that is not null must be a reference of the caller's.
-    unsafe fn owned(raw: *mut RawObject) -> Result<Self> {
+    pub unsafe fn owned(raw: *mut RawObject) -> Result<Self> {
         if raw.is_null() { Err(take_exception()) } else { Ok(Self(raw)) }
     }
 
@@ -237,25 +272,53 @@ impl Object {
         }
     }
 
-    /// The text of a `str`, surrogates escaped.
+    /// The text of a `str`, surrogates escaped, or of bytes, of which those that are no UTF-8 become
+    /// replacement characters.
     pub fn to_text(&self) -> Result<String> {
+        // SAFETY: the object lives, and the class always exists.
+        let is_text = checked(unsafe { PyObject_IsInstance(self.0, &raw mut PyUnicode_Type) })?;
+        if is_text == 0 {
+            return Ok(match String::from_utf8(self.to_bytes()?) {
+                Ok(text) => text,
+                Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+            });
+        }
+        let mut size = 0;
+        // SAFETY: the object lives, and the place is valid.
+        let text = unsafe { PyUnicode_AsUTF8AndSize(self.0, &raw mut size) };
+        if !text.is_null() {
+            // SAFETY: the object keeps that many bytes there as long as it lives.
+            let bytes = unsafe { core::slice::from_raw_parts(text.cast::<u8>(), size as usize) }.to_vec();
+            return String::from_utf8(bytes).map_err(|_| Error::new("python made text that is no UTF-8"));
+        }
         // SAFETY: the object lives, and both names are C strings.
         let bytes = unsafe {
+            PyErr_Clear();
             Self::owned(PyUnicode_AsEncodedString(self.0, c"utf-8".as_ptr(), c"backslashreplace".as_ptr()))?
         };
         String::from_utf8(bytes.to_bytes()?).map_err(|_| Error::new("python made text that is no UTF-8"))
     }
 
-    /// The content of `bytes`.
+    /// The content of `bytes`, or of anything like them.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let mut bytes = ptr::null_mut();
-        let mut size = 0;
-        // SAFETY: the object lives, and both places are valid.
-        if unsafe { PyBytes_AsStringAndSize(self.0, &raw mut bytes, &raw mut size) } != 0 {
+        const SIMPLE: c_int = 0;
+        let mut view = core::mem::MaybeUninit::<RawBuffer>::zeroed();
+        // SAFETY: the object lives, and the place is valid.
+        if unsafe { PyObject_GetBuffer(self.0, view.as_mut_ptr(), SIMPLE) } != 0 {
             return Err(take_exception());
         }
-        // SAFETY: the object keeps that many bytes there as long as it lives.
-        Ok(unsafe { core::slice::from_raw_parts(bytes.cast::<u8>(), size as usize) }.to_vec())
+        // SAFETY: the view has been filled in, and what it shows stays there until it is released; a view of
+        // no bytes may have no place.
+        unsafe {
+            let RawBuffer { place, size, .. } = *view.assume_init_ref();
+            let bytes = if size > 0 {
+                core::slice::from_raw_parts(place.cast::<u8>(), size as usize).to_vec()
+            } else {
+                Vec::new()
+            };
+            PyBuffer_Release(view.as_mut_ptr());
+            Ok(bytes)
+        }
     }
 
     /// The value of an `int`.
@@ -353,6 +416,15 @@ pub fn limit_stack(size: usize) -> Result<()> {
     } else {
         Err(take_exception())
     }
+}
+
+/// Sets the salt for the hashes of XML parsers that are made from now on. The secret of Python's own hashes
+/// cannot be changed: dicts and sets that there are rely on it.
+pub fn salt_xml(salt: &[u8]) {
+    let mut bytes = [0; 8];
+    bytes.iter_mut().zip(salt).for_each(|(byte, new)| *byte = *new);
+    // SAFETY: there is one thread, and Python reads the salt only when it makes a parser.
+    unsafe { _Py_HashSecret.xml = bytes };
 }
 
 /// Runs a source text as the module of a name.

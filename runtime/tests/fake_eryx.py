@@ -17,8 +17,10 @@ class Embedder:
 
     def __init__(self):
         self.callbacks = []
+        self._listed = None
         self.events = []
         self.cancelled = []
+        self.salts = []
         self._due = {}
         self._next = 1
 
@@ -31,6 +33,11 @@ class Embedder:
         subtask, self._next = self._next, self._next + 1
         self._due[subtask] = time.monotonic() + values["delay"], (True, json.dumps(values))
         return subtask
+
+    def list_callbacks(self):
+        if self._listed != self.callbacks:
+            self._listed = list(self.callbacks)
+        return self._listed
 
     def wait(self):
         subtask = min(self._due, key=lambda key: self._due[key][0])
@@ -54,13 +61,15 @@ def install():
     """Puts the module into `sys.modules` and returns its embedder."""
     embedder = Embedder()
     module = types.ModuleType("_eryx")
-    for name in ("start_invoke", "wait", "poll", "cancel"):
+    for name in ("start_invoke", "list_callbacks", "wait", "poll", "cancel"):
         setattr(module, name, getattr(embedder, name))
     module.yield_now = lambda: None
-    module.list_callbacks = lambda: list(embedder.callbacks)
+    module.stoppable = lambda function, *arguments: function(*arguments)
+    module.stopped_class = lambda: type("Stopped", (BaseException,), {"__module__": "eryx"})
     module.report_trace = lambda *event: embedder.events.append(event)
     module.has_import = lambda name: False
     module.release_reserve = lambda: None
+    module.salt_xml = embedder.salts.append
     module.result_fields = lambda export: ()
     module.source = _source
     sys.modules["_eryx"] = module

@@ -46,9 +46,9 @@ class SessionCase(unittest.TestCase):
         return os.read(self._read, 1 << 16).decode()
 
     def run_code(self, source):
-        succeeded, text = _eryx_session.execute(source)
-        self.assertTrue(succeeded, text)
-        return text
+        succeeded, printed = _eryx_session.execute(source)
+        self.assertTrue(succeeded, printed)
+        return printed.decode("utf-8", "replace")
 
     def fail_code(self, source):
         succeeded, text = _eryx_session.execute(source)
@@ -70,6 +70,44 @@ class Execute(SessionCase):
     def test_a_closed_stdout_is_replaced(self):
         self.run_code("import sys; sys.stdout.close()")
         self.assertEqual(self.run_code("print(1)"), "1\n")
+
+    def test_streams_that_are_detached_deleted_or_redirected(self):
+        for code in (
+            "import sys; sys.stdout.detach()",
+            "import sys; sys.stderr.detach()",
+            "import sys; sys.stdout.buffer.close()",
+            "import sys; del sys.stdout, sys.stderr",
+            "import sys; sys.stdout = sys.stderr = None",
+            "import io, sys; sys.stdout = io.StringIO(); sys.stdout.close()",
+        ):
+            with self.subTest(code):
+                self.run_code(code)
+                self.assertEqual(self.run_code("print(1); import sys; print(2, file=sys.stderr)"), "1\n")
+                self.assertEqual(self.stderr(), "2\n")
+        self.run_code("import io, sys; kept = sys.stdout; sys.stdout = mine = io.StringIO()")
+        self.assertEqual(self.run_code("print(1)"), "")
+        self.assertEqual(self.run_code("sys.stdout = kept; print(mine.getvalue())"), "1\n\n")
+
+    def test_code_that_comes_again_is_not_compiled_again(self):
+        session = _eryx_session._session
+        for _ in range(3):
+            self.assertEqual(self.run_code("def f(): return 1 / 0\nprint('made')"), "made\n")
+        self.assertEqual(session.calls, 1)
+        for _ in range(2):
+            self.assertIn('File "<execute-2>", line 1, in <module>\n    f()', self.fail_code("f()"))
+        for n in range(1000):
+            self.run_code(f"x = {n}")
+        self.assertLessEqual(len(session._codes), 128)
+        self.run_code("f = None\n" + "# long\n" * 1000)
+        self.assertFalse(any("# long" in source for source in session._codes))
+        # A syntax error stays one.
+        for _ in range(2):
+            self.assertIn("SyntaxError", self.fail_code("x = ("))
+        # After a restore, names of files may mean other code.
+        succeeded, data = _eryx_session.snapshot_state()
+        self.assertTrue(succeeded, data)
+        self.assertEqual(_eryx_session.restore_state(data), (True, None))
+        self.assertEqual(session._codes, {})
 
     def test_traceback_shows_lines_of_earlier_calls(self):
         self.run_code("def f():\n    return 1 / 0")

@@ -5,8 +5,8 @@ use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::packages::Interpreter;
-use crate::embed::{Cause, Failure};
 use crate::error::{Error, Result};
+use eryx_embed::{Cause, Failure};
 
 // The macro writes items without documentation; they stay inside this module.
 #[allow(missing_docs)]

@@ -14,7 +14,7 @@ use crate::fetch::{FetchOptions, Fetcher, Pin};
 use crate::index::PipIndex;
 use crate::layout::Layout;
 use crate::lock::Lock;
-use crate::plan::{self, Input, Kind, Materials, Plan};
+use crate::plan::{self, COMMAND_WORLD, Form, Input, Kind, Materials, Plan};
 use crate::recipe::{Catalog, parse_parts};
 use crate::report::{self, Outcome, Report};
 use crate::resolve::{parse_requests, resolve};
@@ -112,10 +112,26 @@ impl Session {
             installed_sdk,
             machine: machine()?,
         };
-        let plan = plan::plan(&materials, &closure, &arguments.world)?;
+        let plan = plan::plan(&materials, &closure, &arguments.world, &form(arguments)?)?;
         lock.into_inner().map_err(|_| Error::new("a thread panicked"))?.save(&lock_path)?;
         Ok(plan)
     }
+}
+
+/// How the component is put together, by the arguments.
+fn form(arguments: &BundleArgs) -> Result<Form> {
+    let setup = match &arguments.setup {
+        Some(path) => Some(fs::read_to_string(path).context(|| format!("cannot read `{}`", path.display()))?),
+        None => None,
+    };
+    Ok(Form {
+        dynamic: arguments.no_prelink,
+        // What is linked at each start has no memory to save, and a command line configures Python by itself.
+        cold: arguments.no_preinit || arguments.no_prelink || arguments.world == COMMAND_WORLD,
+        imports: (!arguments.imports.is_empty()).then(|| arguments.imports.clone()),
+        setup,
+        debug_names: arguments.debug_names,
+    })
 }
 
 fn resolve_names(requests: &[crate::resolve::Requirement]) -> Result<Vec<crate::name::PackageName>> {

@@ -22,6 +22,7 @@ const KNOWN: &[&str] = &[
     "OpenSSL",
     "PSF-2.0",
     "Python-2.0",
+    "TCL",
     "Unicode-3.0",
     "Unlicense",
     "Zlib",

@@ -10,14 +10,17 @@ use super::packages::{SITE_PACKAGES, is_module};
 use super::{Work, cross::TARGET, files_below, write};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
+use crate::fuse;
 use crate::image::{self, Content, Entry};
-use crate::link::{self, Library, RUNTIME, Role};
+use crate::link::{self, Library, Linkage, RUNTIME, Role};
+use crate::name::PackageName;
 use crate::plan::Parts;
+use crate::preinit::{self, Request};
 use crate::preview1;
 use crate::wasm::Symbols;
 
 /// Changes when the result changes for equal inputs.
-pub const REVISION: u32 = 3;
+pub const REVISION: u32 = 4;
 
 /// The file name of the component in the result.
 pub const COMPONENT: &str = "component.wasm";
@@ -59,13 +62,28 @@ pub fn link(work: &Work, parts: &Parts) -> Result<()> {
         }
     }
     let wit = fs::read_to_string(work.input("wit")?).context(|| "cannot read the WIT world".to_owned())?;
-    let component = link::link(&libraries, &wit, &parts.world)?;
+    let linkage = Linkage::new(libraries, &wit, &parts.world)?;
+    let (component, prelinked) = if parts.form.dynamic {
+        (linkage.dynamic()?, None)
+    } else {
+        let options = fuse::Options { debug_names: parts.form.debug_names };
+        let exports: &[&str] = if parts.form.cold { &[] } else { &[preinit::EXPORT] };
+        let fused = linkage.fuse(exports, options)?;
+        let module = if parts.form.cold {
+            fused.module
+        } else {
+            preinit::preinitialise(&fused.module, &request(work, parts)?, &mut std::io::sink())?
+        };
+        (link::component(&module)?, Some(json!({ "functions": fused.functions, "dropped": fused.dropped })))
+    };
     let digest = Digest::of(&component);
     let crates = crates(work)?;
     let manifest = json!({
         "format": 1,
         "names": parts.names,
         "world": parts.world,
+        "form": parts.form,
+        "prelinked": prelinked,
         "sha256": digest,
         "size": component.len(),
         "files": entries.len(),
@@ -78,6 +96,31 @@ pub fn link(work: &Work, parts: &Parts) -> Result<()> {
     let mut text = serde_json::to_string_pretty(&manifest).map_err(|error| Error::new(error.to_string()))?;
     text.push('\n');
     write(&work.out.join(MANIFEST), text)
+}
+
+/// What to do before the memory is saved: by default, to import what the named packages' checks import.
+fn request(work: &Work, parts: &Parts) -> Result<Request> {
+    let imports = match &parts.form.imports {
+        Some(imports) => imports.clone(),
+        None => parts.named.iter().flat_map(|name| modules(work, parts, name)).collect(),
+    };
+    Ok(Request { imports, setup: parts.form.setup.clone() })
+}
+
+/// The modules of a package: those that its recipe says, else one of the package's own name, if it is there.
+fn modules(work: &Work, parts: &Parts, name: &PackageName) -> Vec<String> {
+    let listed = parts.checks.iter().find(|check| check["name"] == *name.as_str());
+    let listed = listed.and_then(|check| check["imports"].as_array()).cloned().unwrap_or_default();
+    let listed: Vec<String> = listed.iter().filter_map(|one| one.as_str().map(str::to_owned)).collect();
+    if !listed.is_empty() {
+        return listed;
+    }
+    let module = name.file_stem();
+    let Ok(package) = work.input(&format!("package/{name}")) else { return Vec::new() };
+    let site = package.join("site-packages");
+    let there =
+        site.join(&module).join("__init__.py").is_file() || site.join(format!("{module}.py")).is_file();
+    there.then_some(module).into_iter().collect()
 }
 
 /// The crates that the runtime, the packages and the link itself were made with, each once.

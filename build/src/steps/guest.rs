@@ -36,7 +36,7 @@ pub fn build(work: &Work) -> Result<()> {
         .arg("-Wl,--no-whole-archive")
         .args(exports.map(|name| format!("-Wl,--export={name}")))
         .args(["-Wl,--strip-debug", "-Wl,-Bdynamic"])
-        .arg(format!("-L{}", work.input("cpython")?.join("lib").display()))
+        .arg(format!("-L{}", work.input("cpython-dev")?.join("lib").display()))
         .arg("-lpython3.14")
         .run()
 }

@@ -41,6 +41,14 @@ pub fn build(work: &Work, recipe: &Recipe) -> Result<()> {
         Backend::Make { targets, install } => make(work, recipe, &cross, targets, install, &root)?,
         other => return Err(Error::new(format!("back end `{}` makes no library", other.name()))),
     }
+    check_provided(work, recipe)
+}
+
+/// Checks that what a recipe says it provides is there.
+///
+/// # Errors
+/// Names what is not.
+pub fn check_provided(work: &Work, recipe: &Recipe) -> Result<()> {
     let missing: Vec<_> = (recipe.provides.archives.iter())
         .chain(&recipe.provides.include)
         .filter(|path| !work.out.join(path).exists())

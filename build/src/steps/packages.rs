@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::cpython::compile;
+use super::cpython_dev::SYSCONFIG;
 use super::cross::{CFLAGS, Cross, EXCEPTIONS, SETJMP, TARGET, cxxflags, words};
 use super::library::shown;
 use super::rust::{clock_object, staticlib};
@@ -155,7 +156,7 @@ fn extension_wrappers(work: &Work, recipe: &Recipe) -> Result<Cross> {
     }
     flags.extend(recipe.build.cflags.iter().cloned());
     let mut libraries = vec![
-        format!("-L{}", work.input("cpython")?.join("lib").display()),
+        format!("-L{}", work.input("cpython-dev")?.join("lib").display()),
         format!("-L{}", image_stub(work)?.display()),
         "-lpython3.14".to_owned(),
         "-lvfs".to_owned(),
@@ -229,19 +230,23 @@ fn image_stub(work: &Work) -> Result<PathBuf> {
 /// headers and configuration variables.
 fn cross_python(work: &Work) -> Result<PathBuf> {
     let machine = work.input("python")?;
-    let cpython = work.input("cpython")?;
+    let cpython = work.input("cpython-dev")?;
     let prefix = work.dir.join("python");
     copy(&machine.join("bin/python3.14"), &prefix.join("bin/python3.14-real"))?;
     fs::create_dir_all(prefix.join("lib"))?;
     fs::create_dir_all(prefix.join("include"))?;
     std::os::unix::fs::symlink(machine.join("lib/python3.14"), prefix.join("lib/python3.14"))?;
     std::os::unix::fs::symlink(cpython.join("include/python3.14"), prefix.join("include/python3.14"))?;
-    let data = "_sysconfigdata__wasi_wasm32-wasi";
+    let data = SYSCONFIG;
     copy(&cpython.join(format!("lib/python3.14/{data}.py")), &prefix.join(format!("sysconfig/{data}.py")))?;
-    let tools = work.input("tools").map(|tools| tools.join("lib").display().to_string()).unwrap_or_default();
+    // Tools, and what Cython reads of the packages that this one is compiled against.
+    let mut modules: Vec<String> =
+        work.input("tools").map(|tools| tools.join("lib").display().to_string()).into_iter().collect();
+    modules.extend(work.inputs_of("host/").map(|(_, host)| host.join("include").display().to_string()));
+    let modules = modules.join(":");
     let script = format!(
         "#!/bin/sh\nhere='{prefix}'\nexport _PYTHON_SYSCONFIGDATA_NAME={data} _PYTHON_HOST_PLATFORM=wasi-wasm32\n\
-         export PYTHONPATH=\"$here/sysconfig:{tools}${{PYTHONPATH:+:$PYTHONPATH}}\"\n\
+         export PYTHONPATH=\"$here/sysconfig:{modules}${{PYTHONPATH:+:$PYTHONPATH}}\"\n\
          exec \"$here/bin/python3.14-real\" \"$@\"\n",
         prefix = prefix.display(),
     );
@@ -265,7 +270,7 @@ fn meson_python(work: &Work, recipe: &Recipe, answers: &Answers, source: &Path, 
     let cross = extension_wrappers(work, recipe)?;
     let python = cross_python(work)?;
     let file = work.dir.join("cross.ini");
-    write(&file, cross_file(&cross, &python, answers))?;
+    write(&file, cross_file(work, &cross, &python, answers))?;
     let native = work.dir.join("native.ini");
     write(
         &native,
@@ -302,10 +307,37 @@ fn meson_python(work: &Work, recipe: &Recipe, answers: &Answers, source: &Path, 
         .run()?;
     copy_tree(&destination.join("site-packages"), site, &|path| {
         path.extension().is_none_or(|kind| kind != "a" && kind != "pyc")
-    })
+    })?;
+    if !recipe.provides.include.is_empty() {
+        let headers = work.dir.join("headers");
+        let mut install =
+            run(&["install", "-C", &build_text, "--no-rebuild", "--tags", "devel", "--destdir"])?;
+        install = install.arg(&headers);
+        install.run()?;
+        for_dependants(work, recipe, &headers.join("site-packages"), site)?;
+    }
+    Ok(())
 }
 
-fn cross_file(cross: &Cross, python: &Path, answers: &Answers) -> String {
+/// Lays out what others are compiled against: the headers below the package's folders `include`, which do not go
+/// into the component, and the declarations that Cython reads, where it looks for them in a list of modules.
+fn for_dependants(work: &Work, recipe: &Recipe, headers: &Path, site: &Path) -> Result<()> {
+    let include = work.out.join("include");
+    for path in files_below(headers)? {
+        let mut parts = path.iter();
+        if parts.any(|part| part == "include") {
+            copy(&headers.join(&path), &include.join(parts.as_path()))?;
+        }
+    }
+    for path in files_below(site)? {
+        if path.extension().is_some_and(|kind| kind == "pxd") {
+            copy(&site.join(&path), &include.join(&path))?;
+        }
+    }
+    super::library::check_provided(work, recipe)
+}
+
+fn cross_file(work: &Work, cross: &Cross, python: &Path, answers: &Answers) -> String {
     let tool = |name: &str| cross.tool(name).display().to_string();
     let mut text = format!(
         "[binaries]\nc = '{}'\ncpp = '{}'\nar = '{}'\nranlib = '{}'\nstrip = '{}'\npython = '{}'\n\
@@ -318,6 +350,10 @@ fn cross_file(cross: &Cross, python: &Path, answers: &Answers) -> String {
         tool("strip"),
         python.display(),
     );
+    // What many packages ask for by this name; the numpy of the build machine would tell of that machine.
+    if let Ok(numpy) = work.input("host/numpy") {
+        text.push_str(&format!("numpy-include-dir = '{}'\n", numpy.join("include").display()));
+    }
     for (name, answer) in answers {
         let value = match answer {
             Answer::Text(text) => format!("'{text}'"),

@@ -13,7 +13,7 @@ fn answer(name: &str, arguments: &str) -> Result<String, String> {
 
 #[test]
 fn the_whole_world_works() {
-    let image = embedder().load(&bundle("eryx-0.14")).unwrap();
+    let image = embedder().load(&bundle("eryx-0.14", &[])).unwrap();
     let component = image.prepare(false).unwrap();
     let start = || Instance::new(component.engine(), component, &["echo"], answer).unwrap();
     let mut one = start();
@@ -34,9 +34,10 @@ fn the_whole_world_works() {
     let (.., json, error) = one.execute("answer = {1, 2}").unwrap().unwrap();
     assert_eq!(
         (json.as_str(), error.as_str()),
-        ("", "TypeError: Object of type set is not JSON serializable")
+        ("", "`answer` is not JSON-serializable: TypeError: Object of type set is not JSON serializable")
     );
-    assert_eq!(one.execute("answer = 42").unwrap().unwrap().2, "42");
+    assert_eq!(one.execute("answer = kept = 42").unwrap().unwrap().2, "42");
+    assert_eq!(one.execute("pass").unwrap().unwrap().2, "", "a result is told once");
 
     let code = "import asyncio\nprint(await asyncio.gather(echo(x=1), invoke('echo', '[2]'), asyncio.sleep(0.01, 3)))";
     assert_eq!(one.execute(code).unwrap().unwrap().0, b"[{'x': 1}, '[2]', 3]\n");
@@ -64,8 +65,8 @@ fn the_whole_world_works() {
     assert_eq!(skipped, ["file", "gen"]);
     let mut other = start();
     other.restore_state(data).unwrap().unwrap();
-    assert_eq!(other.execute("print(answer, f())").unwrap().unwrap().0, b"42 1\n");
+    assert_eq!(other.execute("print(kept, f())").unwrap().unwrap().0, b"42 1\n");
     assert!(other.restore_state(b"nonsense".to_vec()).unwrap().is_err());
     other.clear_state().unwrap();
-    assert!(other.execute("answer").unwrap().unwrap_err().contains("NameError"));
+    assert!(other.execute("kept").unwrap().unwrap_err().contains("NameError"));
 }

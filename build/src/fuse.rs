@@ -1,0 +1,180 @@
+//! Prelinks: makes one core module out of shared libraries.
+//!
+//! What the dynamic linker would do at each start is done once, here. [`parse`] reads every library into its
+//! index spaces; [`layout`] gives each a place in the one memory and the one table; [`resolve`] finds what every
+//! import means, so that the bases of memory and table and the addresses of symbols become constants and calls
+//! between libraries direct; [`relocate`] fills addresses into the data; [`emit`] writes the module, without the
+//! functions that nothing can reach. Libraries keep scopes of their own: only what one exports is seen by
+//! others, so private symbols of one name stay apart.
+//!
+//! It works on linked wasm, not on object files, so libraries that others have built prelink as well. The
+//! conventions are those of the tool-conventions repository's `DynamicLinking.md`.
+
+mod dl;
+mod emit;
+mod layout;
+mod parse;
+mod relocate;
+mod resolve;
+mod scan;
+mod types;
+
+use std::collections::BTreeSet;
+
+use parse::Parsed;
+use resolve::{Callee, Resolved};
+use scan::Scan;
+
+use crate::error::{Error, Result};
+use crate::link::{Library, Role};
+
+/// What to leave in the module beyond what it needs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Names of functions, for traces of traps.
+    pub debug_names: bool,
+}
+
+/// A fused module, and what fusing did.
+#[derive(Debug)]
+pub struct Fused {
+    /// The core module. It exports `memory`, `cabi_realloc`, `_initialize` (which runs the constructors) and
+    /// what the bindings and the caller asked for.
+    pub module: Vec<u8>,
+    /// How many functions of libraries it has.
+    pub functions: usize,
+    /// How many more the libraries had, which nothing can reach.
+    pub dropped: usize,
+}
+
+/// Fuses libraries, in order of symbol priority. The functions that the last one exports, and those of the
+/// names in `exports` that any exports, are exported again. `stack` is the size of the stack in bytes.
+///
+/// # Errors
+/// When a library is malformed, uses passive segments, or needs a symbol that nobody defines.
+pub fn fuse(libraries: &[&Library], exports: &[&str], stack: u32, options: Options) -> Result<Fused> {
+    let libraries: Vec<Parsed<'_>> = libraries
+        .iter()
+        .map(|library| Parsed::read(&library.name, library.role == Role::Extension, &library.module))
+        .collect::<Result<_>>()?;
+    let scans: Vec<Scan> = libraries.iter().map(scan::scan).collect::<Result<_>>()?;
+    // The tables of `dlopen` are as large whatever the addresses in them are.
+    let layout = layout::layout(&libraries, stack, 0)?;
+    let draft = resolve::resolve(&libraries, &scans, &layout, stack)?;
+    let dl_size = dl::tables(&draft.openable, 0).bytes.len();
+    let layout = layout::layout(&libraries, stack, u32::try_from(dl_size).unwrap_or(u32::MAX))?;
+    let resolved = resolve::resolve(&libraries, &scans, &layout, stack)?;
+    let dl = dl::tables(&resolved.openable, layout.dl);
+    let data = libraries
+        .iter()
+        .zip(&layout.bases)
+        .zip(&resolved.globals)
+        .map(|((library, base), globals)| relocate::data(library, *base, globals))
+        .collect::<Result<Vec<_>>>()?;
+
+    let exports = exported(&libraries, &resolved, exports);
+    let initialize = initialize(&libraries, &resolved, &data);
+    let mut roots: Vec<Callee> = exports.iter().map(|(_, callee)| *callee).collect();
+    roots.extend(&initialize);
+    roots.extend(resolved.slots.values());
+    let reachable = reachable(&resolved, &scans, roots)?;
+    let referenced = scans
+        .iter()
+        .zip(&resolved.functions)
+        .flat_map(|(scan, functions)| {
+            scan.referenced.iter().filter_map(|index| functions.get(*index as usize))
+        })
+        .filter(|callee| reachable.contains(callee))
+        .copied()
+        .collect();
+
+    let module = emit::Parts {
+        libraries: &libraries,
+        resolved: &resolved,
+        layout: &layout,
+        data: &data,
+        dl: &dl,
+        stack,
+        exports: &exports,
+        initialize: &initialize,
+        reachable: &reachable,
+        referenced: &referenced,
+        debug_names: options.debug_names,
+    }
+    .emit()?;
+    wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::all())
+        .validate_all(&module)
+        .map_err(|error| Error::new(format!("the fused module is not valid: {error}")))?;
+    let is_body = |callee: &&Callee| matches!(callee, Callee::Body { .. });
+    let kept = reachable.iter().filter(is_body).count();
+    let all: usize = libraries
+        .iter()
+        .flat_map(|library| &library.functions)
+        .filter(|function| matches!(function, parse::Function::Defined { .. }))
+        .count();
+    Ok(Fused { module, functions: kept, dropped: all - kept })
+}
+
+/// The functions to export: all of the last library, the others by name.
+fn exported<'a>(
+    libraries: &[Parsed<'a>],
+    resolved: &Resolved<'a>,
+    wanted: &[&str],
+) -> Vec<(&'a str, Callee)> {
+    let mut found: Vec<(&str, Callee)> = Vec::new();
+    for (place, library) in libraries.iter().enumerate() {
+        let last = place + 1 == libraries.len();
+        for &(name, kind, index) in &library.exports {
+            if kind == wasmparser::ExternalKind::Func
+                && !crate::link::PER_LIBRARY.contains(&name)
+                && (last || wanted.contains(&name))
+                && !found.iter().any(|(other, _)| *other == name)
+                && let Some(callee) = resolved.functions[place].get(index as usize)
+            {
+                found.push((name, *callee));
+            }
+        }
+    }
+    found
+}
+
+/// What runs at the start, in the order of the dynamic link: what clears memory, addresses that could not be
+/// filled in before, constructors.
+fn initialize(libraries: &[Parsed<'_>], resolved: &Resolved<'_>, data: &[relocate::Data]) -> Vec<Callee> {
+    let mut calls = Vec::new();
+    let mut call = |place: usize, index: Option<u32>| {
+        let callee = index.and_then(|index| resolved.functions[place].get(index as usize));
+        calls.extend(callee);
+    };
+    for (place, library) in libraries.iter().enumerate() {
+        call(place, library.start);
+    }
+    for (place, data) in data.iter().enumerate() {
+        call(place, data.apply);
+    }
+    for (place, library) in libraries.iter().enumerate() {
+        for constructor in ["__wasm_call_ctors", emit::INITIALIZE] {
+            call(place, library.exported_function(constructor));
+        }
+    }
+    calls
+}
+
+/// All functions that can run, found from those that are called from outside.
+fn reachable(resolved: &Resolved<'_>, scans: &[Scan], roots: Vec<Callee>) -> Result<BTreeSet<Callee>> {
+    let mut reachable = BTreeSet::new();
+    let mut pending = roots;
+    while let Some(callee) = pending.pop() {
+        if !reachable.insert(callee) {
+            continue;
+        }
+        if let Callee::Body { library, function } = callee {
+            let library = library as usize;
+            for index in &scans[library].uses[function as usize] {
+                let used = resolved.functions[library].get(*index as usize);
+                pending.push(*used.ok_or_else(|| Error::new("code calls a function that does not exist"))?);
+            }
+        }
+    }
+    Ok(reachable)
+}

@@ -1,0 +1,179 @@
+//! Pre-initialises a fused module: runs its start and Python's, and saves the memory.
+//!
+//! The module is run as a core module, before a component is made of it, so that no handle of an embedder's is
+//! ever in its memory. wasmtime-wizer turns what is there at the end into data segments. Everything that the
+//! run can see is fixed: clocks, random numbers, an empty environment, no directories; so equal modules and
+//! requests give equal bytes. What an instance must not share with others is undone at its first call
+//! (`runtime/src/preinit.rs`).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use wasmtime::{Config, Engine, Instance, Linker, Module, OptLevel, Store, Val};
+use wasmtime_wasi::p1::{self, WasiP1Ctx};
+use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
+use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtxBuilder};
+use wasmtime_wizer::{InstanceState, SnapshotVal, ValType, Wizer};
+
+use crate::error::{Error, Result};
+use crate::link::STACK_SIZE;
+
+/// The export of the runtime that prepares the memory.
+pub const EXPORT: &str = "__eryx_preinitialise";
+
+/// The wasm stack in bytes; generous, since code that is not optimised takes more of it.
+const WASM_STACK: usize = 32 << 20;
+
+/// What is written at most while the memory is prepared, in bytes.
+const OUTPUT_LIMIT: usize = 1 << 20;
+
+/// The time that all clocks show at first: 1980-01-01, the oldest that an archive can hold.
+const EPOCH: Duration = Duration::from_secs(315_532_800);
+
+/// What to do before the memory is saved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Request {
+    /// Modules to import.
+    pub imports: Vec<String>,
+    /// Python code to run in the session.
+    pub setup: Option<String>,
+}
+
+/// Runs a module's start and [`EXPORT`], and returns the module with the memory as it is then. What the code
+/// printed goes to `log`.
+///
+/// # Errors
+/// When Python raises, with what it told; when the module cannot be run or saved.
+pub fn preinitialise(module: &[u8], request: &Request, log: &mut dyn std::io::Write) -> Result<Vec<u8>> {
+    let mut wizer = Wizer::new();
+    wizer.init_func(EXPORT);
+    let (context, instrumented) = wizer.instrument(module).map_err(|error| told(&error))?;
+    let engine = Engine::new(&config()).map_err(|error| told(&error))?;
+    let compiled = Module::new(&engine, &instrumented).map_err(|error| told(&error))?;
+    let mut linker: Linker<WasiP1Ctx> = Linker::new(&engine);
+    p1::add_to_linker_sync(&mut linker, |context| context).map_err(|error| told(&error))?;
+    // The embedder's functions: there is none to call yet.
+    linker.define_unknown_imports_as_traps(&compiled).map_err(|error| told(&error))?;
+
+    let input = json!({ "imports": request.imports, "setup": request.setup }).to_string();
+    let output = MemoryOutputPipe::new(OUTPUT_LIMIT);
+    let errors = MemoryOutputPipe::new(OUTPUT_LIMIT);
+    let wasi = WasiCtxBuilder::new()
+        .stdin(MemoryInputPipe::new(input))
+        .stdout(output.clone())
+        .stderr(errors.clone())
+        .secure_random(Deterministic::new(vec![0]))
+        .insecure_random(Deterministic::new(vec![0]))
+        .insecure_random_seed(0)
+        .wall_clock(Fixed)
+        .monotonic_clock(Ticking(AtomicU64::new(0)))
+        .build_p1();
+    let mut store = Store::new(&engine, wasi);
+    let done = run(&mut store, &linker, &compiled);
+    log.write_all(&output.contents())?;
+    log.write_all(&errors.contents())?;
+    let instance = done.map_err(|error| {
+        let printed = String::from_utf8_lossy(&errors.contents()).trim_end().to_owned();
+        let error = if printed.is_empty() { told(&error) } else { Error::new("cannot pre-initialise").detail(printed) };
+        error.hint("`--import` and `--setup` choose what runs before the memory is saved; `--no-preinit` leaves it out")
+    })?;
+    forget_stack(&mut store, &instance)?;
+    let mut state = Saved { store: &mut store, instance };
+    let snapshot = wizer.snapshot(&context, &mut state);
+    let executor = tokio::runtime::Builder::new_current_thread().build()?;
+    executor.block_on(snapshot).map_err(|error| told(&error))
+}
+
+fn run(
+    store: &mut Store<WasiP1Ctx>,
+    linker: &Linker<WasiP1Ctx>,
+    module: &Module,
+) -> wasmtime::Result<Instance> {
+    let instance = linker.instantiate(&mut *store, module)?;
+    for function in ["_initialize", EXPORT] {
+        instance.get_typed_func::<(), ()>(&mut *store, function)?.call(&mut *store, ())?;
+    }
+    Ok(instance)
+}
+
+/// The code runs once, so it is compiled fast rather than well.
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .cranelift_opt_level(OptLevel::None)
+        .wasm_exceptions(true)
+        .wasm_function_references(true)
+        .wasm_gc(true)
+        .max_wasm_stack(WASM_STACK)
+        .async_stack_size(2 * WASM_STACK);
+    config
+}
+
+/// What lies on the stack is of no use any more, and would only make the file larger.
+fn forget_stack(store: &mut Store<WasiP1Ctx>, instance: &Instance) -> Result<()> {
+    let memory =
+        instance.get_memory(&mut *store, "memory").ok_or_else(|| Error::new("the module has no memory"))?;
+    if let Some(stack) = memory.data_mut(&mut *store).get_mut(..STACK_SIZE as usize) {
+        stack.fill(0);
+    }
+    Ok(())
+}
+
+/// What wizer reads of an instance.
+struct Saved<'a> {
+    store: &'a mut Store<WasiP1Ctx>,
+    instance: Instance,
+}
+
+impl InstanceState for Saved<'_> {
+    async fn global_get(&mut self, name: &str, ty: ValType) -> SnapshotVal {
+        let global = self.instance.get_global(&mut *self.store, name);
+        match global.map(|global| global.get(&mut *self.store)) {
+            Some(Val::I32(value)) => SnapshotVal::I32(value),
+            Some(Val::I64(value)) => SnapshotVal::I64(value),
+            Some(Val::F32(value)) => SnapshotVal::F32(value),
+            Some(Val::F64(value)) => SnapshotVal::F64(value),
+            Some(Val::V128(value)) => SnapshotVal::V128(value.as_u128()),
+            // Wizer exports every global that it asks for, and refuses modules whose globals hold references.
+            other => unreachable!("`{name}` is {other:?}, expected a value of type {ty}"),
+        }
+    }
+
+    async fn memory_contents(&mut self, name: &str, contents: impl FnOnce(&[u8]) + Send) {
+        let memory = self.instance.get_memory(&mut *self.store, name);
+        contents(memory.map_or(&[], |memory| memory.data(&*self.store)));
+    }
+}
+
+/// A wall clock that stands still.
+struct Fixed;
+
+impl HostWallClock for Fixed {
+    fn resolution(&self) -> Duration {
+        Duration::from_micros(1)
+    }
+
+    fn now(&self) -> Duration {
+        EPOCH
+    }
+}
+
+/// A clock that goes on a microsecond each time that it is read, so that nobody waits for ever.
+struct Ticking(AtomicU64);
+
+impl HostMonotonicClock for Ticking {
+    fn resolution(&self) -> u64 {
+        1_000
+    }
+
+    fn now(&self) -> u64 {
+        self.0.fetch_add(1_000, Ordering::Relaxed)
+    }
+}
+
+fn told(error: &wasmtime::Error) -> Error {
+    let mut causes = error.chain().map(ToString::to_string);
+    let message = causes.next().unwrap_or_default();
+    Error::new(format!("cannot pre-initialise: {message}")).details(causes)
+}

@@ -1,0 +1,48 @@
+//! Components in programs of other people, as they are published: the crate `eryx` 0.14 and wasmtime's own command
+//! line. Both are compiled from the registry, into the cache, which takes minutes once.
+#![cfg(feature = "e2e")]
+
+#[path = "hosts/eryx_0_14.rs"]
+mod eryx_0_14;
+#[path = "hosts/wasmtime.rs"]
+mod wasmtime;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use eryx_build::layout::Layout;
+
+fn checkout() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+/// Builds the bare interpreter behind a world, and gives the component's file.
+fn bundle(world: &str) -> PathBuf {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
+    let output = command.args(["bundle", "--world", world]).current_dir(checkout()).output().unwrap();
+    succeeded(&output);
+    checkout().join(format!("dist/python.{world}.wasm"))
+}
+
+/// Where a program is compiled and kept.
+fn folder(name: &str) -> PathBuf {
+    let folder = Layout::cache_folder().unwrap().join("hosts").join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// Cargo, as it is run by hand.
+fn cargo() -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command.stdin(Stdio::null()).current_dir(checkout());
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[track_caller]
+fn succeeded(output: &Output) {
+    assert!(output.status.success(), "{}\n{}\n{}", output.status, text(&output.stdout), text(&output.stderr));
+}
