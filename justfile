@@ -60,11 +60,11 @@ verify *PKG:
 diff ONE OTHER:
     @{{ tool }} diff "$@"
 
-# List the packages that recipes build.
+# List the packages that recipes build; with `--affected-by NAME…` those that change when these recipes do.
 [group('build')]
 [no-cd]
-recipes:
-    @{{ tool }} recipes
+recipes *ARGS:
+    @{{ tool }} recipes "$@"
 
 # Open a shell where a step failed, such as `just shell "extension numpy"`.
 [group('build')]
@@ -163,6 +163,11 @@ lint:
     cargo fmt --manifest-path runtime/Cargo.toml --check
     cargo clippy --release --workspace --all-targets --all-features --locked -- -D warnings
     cargo clippy --release --manifest-path runtime/Cargo.toml --locked -- -D warnings
+
+# Check the workflows with actionlint.
+[group('develop')]
+workflows:
+    .ci/workflows
 
 # Check licences and advisories of all crates; needs cargo-deny.
 [group('develop')]
