@@ -36,11 +36,35 @@ plan *PKG:
 fetch *PKG:
     @{{ tool }} fetch "$@"
 
-# List the packages that recipes build.
+# Write every input of a build into a directory, for `just bundle --offline --mirror DIR …` elsewhere.
 [group('build')]
 [no-cd]
-recipes:
-    @{{ tool }} recipes
+vendor DIR *PKG:
+    @{{ tool }} vendor "$@"
+
+# Tell for each step why it would run: which input changed, from what to what.
+[group('build')]
+[no-cd]
+why *PKG:
+    @{{ tool }} why "$@"
+
+# Build everything a second time, elsewhere and without the cache, and compare; `--step NAME` for one step.
+[group('build')]
+[no-cd]
+verify *PKG:
+    @{{ tool }} verify "$@"
+
+# Tell what differs between two components or manifests.
+[group('build')]
+[no-cd]
+diff ONE OTHER:
+    @{{ tool }} diff "$@"
+
+# List the packages that recipes build; with `--affected-by NAME…` those that change when these recipes do.
+[group('build')]
+[no-cd]
+recipes *ARGS:
+    @{{ tool }} recipes "$@"
 
 # Open a shell where a step failed, such as `just shell "extension numpy"`.
 [group('build')]
@@ -48,17 +72,47 @@ recipes:
 shell STEP:
     @{{ tool }} shell "$@"
 
+# Remove from the cache what no component in `dist/` and no recent build needs; `--dry-run` only tells.
+[group('build')]
+[no-cd]
+gc *ARGS:
+    @{{ tool }} gc "$@"
+
 # Remove everything from the cache.
 [group('build')]
 [no-cd]
 clean:
     @{{ tool }} clean
 
+# Build a component and push it to a registry, such as `just publish registry.test/python:latest numpy`.
+[group('publish')]
+[no-cd]
+publish REF *PKG:
+    @{{ tool }} publish "$@"
+
+# Pull a component from a registry, checked; `--key FILE` wants it signed.
+[group('publish')]
+[no-cd]
+pull REF *ARGS:
+    @{{ tool }} pull "$@"
+
+# Describe a component in a file or a registry.
+[group('publish')]
+[no-cd]
+inspect WHAT *ARGS:
+    @{{ tool }} inspect "$@"
+
 # Run Python code in a component: `-c CODE`, a file, or `-`.
 [group('use')]
 [no-cd]
 run COMPONENT *ARGS:
     @{{ tool }} run "$@"
+
+# Compile a component ahead of time, into `COMPONENT.native`.
+[group('use')]
+[no-cd]
+compile COMPONENT:
+    @{{ tool }} compile "$@"
 
 # Check a component: its surface, its sections, and every package in it.
 [group('use')]
@@ -79,12 +133,17 @@ build:
 # Run all tests; builds the components they need.
 [group('develop')]
 test *ARGS:
-    cargo test --release --no-fail-fast -p eryx-build --features e2e "$@"
+    cargo test --release --no-fail-fast -p eryx-build -p eryx-embed --features eryx-build/e2e "$@"
+
+# Run the load test of the service; it needs `dist/python.wasm`.
+[group('develop')]
+test-load:
+    cargo test --release -p eryx-serve --features e2e
 
 # Run the tests that need no component.
 [group('develop')]
 test-fast *ARGS:
-    cargo test --release --no-fail-fast -p eryx-build "$@"
+    cargo test --release --no-fail-fast -p eryx-build -p eryx-embed "$@"
 
 # Measure; a table, and `target/bench.json`.
 [group('develop')]
@@ -104,6 +163,11 @@ lint:
     cargo fmt --manifest-path runtime/Cargo.toml --check
     cargo clippy --release --workspace --all-targets --all-features --locked -- -D warnings
     cargo clippy --release --manifest-path runtime/Cargo.toml --locked -- -D warnings
+
+# Check the workflows with actionlint.
+[group('develop')]
+workflows:
+    .ci/workflows
 
 # Check licences and advisories of all crates; needs cargo-deny.
 [group('develop')]

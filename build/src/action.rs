@@ -72,7 +72,21 @@ pub fn differences(old: &Value, new: &Value) -> Vec<String> {
     lines
 }
 
+/// A list of things that have names of their own as a map of them.
+fn by_name(list: &Value) -> Option<Map<String, Value>> {
+    let all = list.as_array()?;
+    let name =
+        |one: &Value| ["file", "crate", "name"].iter().find_map(|key| one[*key].as_str().map(str::to_owned));
+    let map: Map<_, _> = all.iter().filter_map(|one| Some((name(one)?, one.clone()))).collect();
+    (map.len() == all.len()).then_some(map)
+}
+
 fn compare(place: &str, old: &Value, new: &Value, lines: &mut Vec<String>) {
+    if old != new
+        && let (Some(old), Some(new)) = (by_name(old), by_name(new))
+    {
+        return compare(place, &Value::Object(old), &Value::Object(new), lines);
+    }
     let (Value::Object(old_map), Value::Object(new_map)) = (old, new) else {
         if old != new {
             lines.push(format!("`{place}` changed from {} to {}", brief(old), brief(new)));
@@ -124,6 +138,20 @@ mod tests {
         other.params = json!({ "a": ["-O2"], "b": 1 });
         assert_eq!(action("-O2").key(), other.key());
         assert_ne!(action("-O2").key(), action("-O3").key());
+    }
+
+    #[test]
+    fn things_in_lists_are_found_by_their_names() {
+        let list = |digest: &str, more: &[&str]| {
+            let more = more.iter().map(|file| json!({ "file": file }));
+            json!({ "inputs": more.chain([json!({ "file": "b", "sha256": digest })]).collect::<Vec<_>>() })
+        };
+        assert_eq!(
+            differences(&list("1", &["a"]), &list("2", &["c"])),
+            ["`inputs.a` went away", "`inputs.b.sha256` changed from \"1\" to \"2\"", "`inputs.c` is new"]
+        );
+        let flags = |flags: &[&str]| json!({ "flags": flags });
+        assert_eq!(differences(&flags(&["-a"]), &flags(&[])), ["`flags` changed from [\"-a\"] to []"]);
     }
 
     #[test]

@@ -20,13 +20,37 @@ use std::path::Path;
 use memchr::memmem;
 
 use crate::digest::Digest;
-use crate::embed::{Embedder, Session, SessionOptions, format_size};
 use crate::error::{Context, Error, Result};
 pub use command::{Ended, Invocation, Program};
 pub use eryx_0_14::{Answer, Embedding, Executed, Instance, Saved};
+use eryx_embed::{Embedder, Session, SessionOptions, format_size};
 pub use inventory::Part;
 pub use packages::{Package, PackageReport};
 use surface::World;
+
+/// What a component consists of, without a judgement.
+#[derive(Debug, Clone)]
+pub struct Contents {
+    /// The names of the imports, sorted.
+    pub imports: Vec<String>,
+    /// The names of the exports, sorted.
+    pub exports: Vec<String>,
+    /// What the file consists of, with sizes in bytes; the last part is the whole.
+    pub parts: Vec<Part>,
+}
+
+/// Looks into a component.
+///
+/// # Errors
+/// When the bytes are not valid.
+pub fn contents(bytes: &[u8]) -> wasmparser::Result<Contents> {
+    let found = inventory::take(bytes)?;
+    Ok(Contents {
+        imports: found.import_names(),
+        exports: found.export_names(),
+        parts: found.parts(bytes.len() as u64),
+    })
+}
 
 /// What to check a component against.
 #[derive(Debug, Clone, Default)]

@@ -10,6 +10,8 @@ use crate::plan::DEFAULT_WORLD;
 
 mod build;
 mod other;
+mod publish;
+mod store;
 
 /// Builds CPython and native packages into prelinked WebAssembly components.
 #[derive(Debug, Parser)]
@@ -27,15 +29,54 @@ enum Verb {
     Plan(BundleArgs),
     /// Run Python code in a component.
     Run(RunArgs),
+    /// Compile a component ahead of time: native code for machines like this one, in `COMPONENT.native`.
+    ///
+    /// `run` takes it from there. Native code is not sandboxed: take it only from those from whom you would take a
+    /// program.
+    Compile {
+        /// The component.
+        component: PathBuf,
+    },
     /// Check a component: imports, exports, sections, and that every bundled package works.
     Check {
         /// The component; its manifest is looked for beside it.
         component: PathBuf,
     },
     /// Fetch every input of a build, so that it can run with `--offline` afterwards.
-    Fetch(BundleArgs),
+    Fetch {
+        #[command(flatten)]
+        bundle: BundleArgs,
+        /// Everything that any recipe needs.
+        #[arg(long, conflicts_with = "packages")]
+        all: bool,
+    },
+    /// Write every input of a build into a directory that `--mirror` takes.
+    Vendor(store::VendorArgs),
+    /// Tell for each step why it would run: which of its inputs changed, from what to what.
+    Why(BundleArgs),
+    /// Build everything a second time, elsewhere and without the cache, and compare.
+    Verify(store::VerifyArgs),
+    /// Tell what differs between two components or manifests: the inputs, and the first section.
+    Diff {
+        /// A component or a manifest.
+        one: PathBuf,
+        /// Another one.
+        other: PathBuf,
+    },
+    /// Remove from the cache what no component in `dist/` and no recent build needs.
+    Gc(store::GcArgs),
+    /// Build a component and push it to a registry, with what is in it and where it comes from.
+    Publish(publish::PublishArgs),
+    /// Pull a component from a registry, checked.
+    Pull(publish::PullArgs),
+    /// Describe a component: packages, versions, licences, sizes, imports and exports.
+    Inspect(publish::InspectArgs),
     /// List the packages that recipes build, with versions.
-    Recipes,
+    Recipes {
+        /// Only the names of packages that change when these recipes do.
+        #[arg(long, value_name = "NAME", num_args = 1..)]
+        affected_by: Vec<String>,
+    },
     /// Remove everything from the cache.
     Clean,
     /// Open a shell in the work directory of a step that failed.
@@ -71,9 +112,21 @@ struct BundleArgs {
     /// Make no network request.
     #[arg(long)]
     offline: bool,
-    /// A directory of files by name that is looked at before the network.
+    /// A directory that is looked at before the network: files by name, and what `vendor` wrote.
     #[arg(long, value_name = "DIR")]
     mirror: Option<PathBuf>,
+    /// A cache of results in a registry, such as `registry.test/cache`.
+    #[arg(long, value_name = "REF")]
+    remote: Option<String>,
+    /// Push what is built to the remote cache.
+    #[arg(long, requires = "remote")]
+    remote_write: bool,
+    /// Take from the remote cache only what is signed with this key (PEM, P-256); sign what is pushed.
+    #[arg(long, value_name = "FILE", requires = "remote")]
+    remote_key: Option<PathBuf>,
+    /// Speak plain HTTP with a remote cache that is not on this machine, too.
+    #[arg(long, requires = "remote")]
+    remote_plain_http: bool,
     /// How many processes may run at once; the number of processors by default.
     #[arg(long, short)]
     jobs: Option<usize>,
@@ -117,10 +170,19 @@ fn run(verb: Verb) -> Result<u8> {
     match verb {
         Verb::Bundle(arguments) => build::bundle(&arguments),
         Verb::Plan(arguments) => build::plan(&arguments),
-        Verb::Fetch(arguments) => build::fetch(&arguments),
+        Verb::Fetch { bundle, all } => build::fetch(&bundle, all),
+        Verb::Vendor(arguments) => store::vendor(&arguments),
+        Verb::Why(arguments) => store::why(&arguments),
+        Verb::Verify(arguments) => store::verify(&arguments),
+        Verb::Diff { one, other } => store::diff(&one, &other),
+        Verb::Gc(arguments) => store::gc(&arguments),
         Verb::Run(arguments) => other::run(&arguments),
+        Verb::Compile { component } => other::compile(&component),
         Verb::Check { component } => other::check(&component),
-        Verb::Recipes => other::recipes(),
+        Verb::Publish(arguments) => publish::publish(&arguments),
+        Verb::Pull(arguments) => publish::pull(&arguments),
+        Verb::Inspect(arguments) => publish::inspect(&arguments),
+        Verb::Recipes { affected_by } => other::recipes(&affected_by),
         Verb::Clean => other::clean(),
         Verb::Shell { step } => other::shell(&step),
     }

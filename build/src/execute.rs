@@ -13,6 +13,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::action::{self, Action};
+use crate::backing::Backings;
 use crate::command::Log;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
@@ -46,19 +47,46 @@ pub struct Executor<'a> {
     pub layout: &'a Layout,
     /// What the user sees.
     pub report: &'a Report,
+    /// Other places that may have results; the store knows best.
+    pub backings: &'a Backings<'a>,
     /// How many processes may run at once.
     pub jobs: usize,
 }
 
 impl Executor<'_> {
+    /// The results of a plan's steps that are recorded, as far as their keys are known without building anything.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn known(&self, plan: &Plan) -> Result<Vec<Option<Digest>>> {
+        let mut outputs = vec![None; plan.steps.len()];
+        for (place, step) in plan.steps.iter().enumerate() {
+            let known = |input: &Input| match input {
+                Input::Step(other) => outputs.get(*other).copied().flatten().is_some(),
+                _ => true,
+            };
+            if step.inputs.values().all(known)
+                && let Some(record) = self.store.record(action_of(step, &outputs)?.key())?
+                && let Some(slot) = outputs.get_mut(place)
+            {
+                *slot = Some(record.output.digest());
+            }
+        }
+        Ok(outputs)
+    }
+
     /// What the cache knows of each step, in the plan's order.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn status(&self, plan: &Plan) -> Result<Vec<Status>> {
-        let mut outputs: Vec<Option<Digest>> = vec![None; plan.steps.len()];
+        let outputs = self.known(plan)?;
         let mut all = Vec::new();
         for (place, step) in plan.steps.iter().enumerate() {
+            if outputs.get(place).copied().flatten().is_some() {
+                all.push(Status::Hit);
+                continue;
+            }
             let waits: Vec<String> = step
                 .inputs
                 .values()
@@ -74,17 +102,9 @@ impl Executor<'_> {
                 continue;
             }
             let action = action_of(step, &outputs)?;
-            all.push(match self.store.record(action.key())? {
-                Some(record) => {
-                    if let Some(slot) = outputs.get_mut(place) {
-                        *slot = Some(digest_of(&record));
-                    }
-                    Status::Hit
-                }
-                None => match self.store.latest(&step.name)? {
-                    Some(record) => Status::Stale(action::differences(&record.preimage, &action.preimage())),
-                    None => Status::Missing,
-                },
+            all.push(match self.store.latest(&step.name)? {
+                Some(record) => Status::Stale(action::differences(&record.preimage, &action.preimage())),
+                None => Status::Missing,
             });
         }
         Ok(all)
@@ -95,8 +115,8 @@ impl Executor<'_> {
     /// # Errors
     /// The first failure of a step.
     pub fn run(&self, plan: &Plan) -> Result<PathBuf> {
-        // An input that turns out to be damaged makes its step run again: the walk starts over.
-        for _ in 0..3 {
+        // An input that turns out to be damaged, or that nobody has, makes its step run again: the walk starts over.
+        for _ in 0..plan.steps.len() + 3 {
             let outputs = match self.walk(plan) {
                 Ok(outputs) => outputs,
                 Err(Failure::Lost) => continue,
@@ -104,7 +124,8 @@ impl Executor<'_> {
             };
             let last = outputs.last().copied().ok_or_else(|| Error::new("the plan is empty"))?;
             self.tell_warnings();
-            if let Some(path) = self.store.tree(last)? {
+            let name = plan.steps.last().map(|step| step.name.as_str()).unwrap_or_default();
+            if let Some(path) = self.tree(last, name)? {
                 return Ok(path);
             }
             self.forget(plan.steps.last(), &outputs.iter().copied().map(Some).collect::<Vec<_>>())?;
@@ -184,15 +205,21 @@ impl Executor<'_> {
         let action = action_of(step, outputs)?;
         let key = action.key();
         if let Some(record) = self.store.record(key)? {
+            self.store.touch(key);
             self.report.hit(&step.name);
-            return Ok(digest_of(&record));
+            return Ok(record.output.digest());
         }
         let claim = self.store.claim(key, &|| {
             self.report.line(&format!("wait     {} (another build runs it)", step.name));
         })?;
         if let Some(record) = self.store.record(key)? {
             self.report.hit(&step.name);
-            return Ok(digest_of(&record));
+            return Ok(record.output.digest());
+        }
+        if let Some(record) = self.backings.record(&action, &|text| self.report.warning(&text)) {
+            claim.adopt(&record)?;
+            self.report.hit(&step.name);
+            return Ok(record.output.digest());
         }
         let running = self.report.start(&step.name);
         let since = Instant::now();
@@ -201,14 +228,16 @@ impl Executor<'_> {
         match made {
             Ok(digest) => {
                 let seconds = since.elapsed().as_secs_f64();
-                claim.publish(Record {
+                let record = Record {
                     step: step.name.clone(),
                     key,
                     preimage: action.preimage(),
                     output: Output::Tree { digest },
                     seconds,
-                })?;
+                };
+                claim.publish(record.clone())?;
                 running.end(Outcome::Built);
+                self.backings.offer(&record, self.store, &|text| self.report.warning(&text));
                 Ok(digest)
             }
             Err(Failure::Lost) => {
@@ -266,7 +295,8 @@ impl Executor<'_> {
             Input::Step(place) => {
                 let digest = outputs.get(*place).copied().flatten();
                 let digest = digest.ok_or_else(|| Error::new("a step runs before its inputs"))?;
-                if let Some(path) = self.store.tree(digest)? {
+                let name = plan.steps.get(*place).map(|step| step.name.as_str()).unwrap_or_default();
+                if let Some(path) = self.tree(digest, name)? {
                     return Ok(path);
                 }
                 self.forget(plan.steps.get(*place), outputs)?;
@@ -275,12 +305,30 @@ impl Executor<'_> {
         }
     }
 
+    /// The result of a step, from the store or got into it.
+    fn tree(&self, digest: Digest, step: &str) -> Result<Option<PathBuf>> {
+        if let Some(path) = self.store.tree(digest)? {
+            return Ok(Some(path));
+        }
+        if self.backings.is_empty() {
+            return Ok(None);
+        }
+        let running = self.report.start(&format!("get {step}"));
+        let warn = |text: String| self.report.warning(&text);
+        let found = self.backings.tree(digest, step, self.store, &warn);
+        running.end(if found { Outcome::Built } else { Outcome::Failed });
+        if found { self.store.tree(digest) } else { Ok(None) }
+    }
+
     /// The file of a pin, from the store or fetched into it.
     ///
     /// # Errors
     /// When no origin has it.
     pub fn blob(&self, pin: &Pin) -> Result<PathBuf> {
         if let Some(path) = self.store.blob(pin.sha256)? {
+            return Ok(path);
+        }
+        if let Some(path) = self.backings.blob(pin) {
             return Ok(path);
         }
         let running = self.report.start(&format!("fetch {}", pin.file));
@@ -333,12 +381,6 @@ struct Walk {
     outputs: Vec<Option<Digest>>,
     taken: std::collections::BTreeSet<usize>,
     failure: Option<Failure>,
-}
-
-fn digest_of(record: &Record) -> Digest {
-    match record.output {
-        Output::Blob { digest, .. } | Output::Tree { digest } => digest,
-    }
 }
 
 /// The action of a step, given the digests of the results of the plan's steps so far.

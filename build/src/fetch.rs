@@ -6,7 +6,7 @@
 //! through pip's configuration, Debian pool files through apt's and crates through cargo's.
 
 mod clients;
-mod http;
+pub(crate) mod http;
 mod simple;
 
 use std::collections::BTreeMap;

@@ -4,12 +4,11 @@
 
 pub mod action;
 pub mod archive;
+pub mod backing;
 pub mod check;
 pub mod cli;
 pub mod command;
-pub mod digest;
-pub mod embed;
-pub mod error;
+pub mod diff;
 pub mod execute;
 pub mod fetch;
 pub mod fuse;
@@ -18,14 +17,22 @@ pub mod index;
 pub mod layout;
 pub mod link;
 pub mod lock;
+pub mod manifest;
 pub mod name;
+pub mod oci;
 pub mod plan;
 pub mod preinit;
 pub mod preview1;
 pub mod provenance;
+pub mod publish;
+pub mod rebuild;
 pub mod recipe;
 pub mod report;
 pub mod resolve;
+pub mod run;
 pub mod steps;
 pub mod store;
 pub mod wasm;
+pub mod why;
+
+pub use eryx_embed::{digest, error};

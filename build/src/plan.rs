@@ -129,6 +129,39 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
+impl Plan {
+    /// The part of the plan that some steps need, with these steps.
+    #[must_use]
+    pub fn for_steps(&self, wanted: impl Fn(&Step) -> bool) -> Self {
+        let mut needed: Vec<bool> = self.steps.iter().map(wanted).collect();
+        for (place, step) in self.steps.iter().enumerate().rev() {
+            if !needed.get(place).copied().unwrap_or_default() {
+                continue;
+            }
+            for input in step.inputs.values() {
+                if let Input::Step(other) = input
+                    && let Some(slot) = needed.get_mut(*other)
+                {
+                    *slot = true;
+                }
+            }
+        }
+        // How many of those before a step stay is its new place.
+        let place_of = |place: usize| needed.iter().take(place).filter(|needed| **needed).count();
+        let mut part = Self::default();
+        for (step, _) in self.steps.iter().zip(&needed).filter(|(_, needed)| **needed) {
+            let mut step = step.clone();
+            for input in step.inputs.values_mut() {
+                if let Input::Step(other) = input {
+                    *other = place_of(*other);
+                }
+            }
+            part.steps.push(step);
+        }
+        part
+    }
+}
+
 /// The world of a component that is asked for without naming one.
 pub const DEFAULT_WORLD: &str = "sandbox";
 
@@ -504,12 +537,14 @@ impl Planner<'_> {
                 names = format!("{names}.{word}");
             }
         }
+        let name = format!("component {names}");
+        let listed = self.listed(closure, &name, &inputs);
         let parts = Parts {
             names,
             world: world.to_owned(),
             form: form.clone(),
             named: closure.named.clone(),
-            inputs: self.listed(closure),
+            inputs: listed,
             checks,
         };
         let params = json!({
@@ -520,15 +555,15 @@ impl Planner<'_> {
             "checks": parts.checks,
             "linker": provenance::linker()?,
         });
-        let name = format!("component {}", parts.names);
         let place = self.add(&name, Kind::Component(Box::new(parts.clone())), params, inputs);
         let inputs = Inputs::from([("component".to_owned(), Input::Step(place))]);
         let params = json!({ "checks": parts.checks });
         Ok(self.add(&format!("check {}", parts.names), Kind::Check(Box::new(parts)), params, inputs))
     }
 
-    /// What the manifest says: every pinned file that any step of the plan uses, and an installed wasi-sdk, once.
-    fn listed(&self, closure: &Closure) -> Vec<Value> {
+    /// What the manifest says: every pinned file and every file or directory of the checkout that any step of the
+    /// plan uses, and an installed wasi-sdk; each once, with the steps that use it.
+    fn listed(&self, closure: &Closure, last: &str, inputs_of_last: &Inputs) -> Vec<Value> {
         let mut labels = self.labels.clone();
         for recipe in self.materials.catalog.iter() {
             for source in &recipe.sources {
@@ -542,24 +577,35 @@ impl Planner<'_> {
                 labels.insert(pin.sha256, labelled(name.as_str(), &version.to_string(), license.as_deref()));
             }
         }
-        let mut inputs: BTreeMap<String, Value> = BTreeMap::new();
-        for step in &self.plan.steps {
-            for (role, input) in &step.inputs {
+        let mut inputs: BTreeMap<String, (Value, Vec<&str>)> = BTreeMap::new();
+        let steps = self.plan.steps.iter().map(|step| (step.name.as_str(), &step.inputs));
+        for (step, its_inputs) in steps.chain([(last, inputs_of_last)]) {
+            for (role, input) in its_inputs {
                 let (file, digest) = match input {
-                    Input::Pin(pin) => (pin.file.as_str(), pin.sha256),
-                    Input::Local { digest, .. } if role == "sdk" => ("wasi-sdk", *digest),
-                    Input::Local { .. } | Input::Step(_) => continue,
+                    Input::Pin(pin) => (pin.file.clone(), pin.sha256),
+                    Input::Local { digest, .. } if role == "sdk" => ("wasi-sdk".to_owned(), *digest),
+                    Input::Local { path, digest } => {
+                        // Where the checkout is must not be told, whatever else is.
+                        let below = path.strip_prefix(self.materials.checkout).ok();
+                        (below.unwrap_or(Path::new(role)).display().to_string(), *digest)
+                    }
+                    Input::Step(_) => continue,
                 };
-                let mut entry = json!({ "file": file, "sha256": digest, "step": step.name });
+                let mut entry = json!({ "file": file, "sha256": digest });
                 if let Some(Value::Object(extra)) = labels.get(&digest) {
                     for (key, value) in extra {
                         entry[key.as_str()] = value.clone();
                     }
                 }
-                inputs.entry(file.to_owned()).or_insert(entry);
+                inputs.entry(file).or_insert_with(|| (entry, Vec::new())).1.push(step);
             }
         }
-        inputs.into_values().collect()
+        let with_steps = |(mut entry, mut steps): (Value, Vec<&str>)| {
+            steps.dedup();
+            entry["steps"] = json!(steps);
+            entry
+        };
+        inputs.into_values().map(with_steps).collect()
     }
 }
 

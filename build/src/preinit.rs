@@ -22,6 +22,9 @@ use crate::link::STACK_SIZE;
 /// The export of the runtime that prepares the memory.
 pub const EXPORT: &str = "__eryx_preinitialise";
 
+/// The wasm stack in bytes; generous, since code that is not optimised takes more of it.
+const WASM_STACK: usize = 32 << 20;
+
 /// What is written at most while the memory is prepared, in bytes.
 const OUTPUT_LIMIT: usize = 1 << 20;
 
@@ -102,7 +105,8 @@ fn config() -> Config {
         .wasm_exceptions(true)
         .wasm_function_references(true)
         .wasm_gc(true)
-        .max_wasm_stack(64 << 20);
+        .max_wasm_stack(WASM_STACK)
+        .async_stack_size(2 * WASM_STACK);
     config
 }
 

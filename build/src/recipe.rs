@@ -32,6 +32,7 @@ pub mod source;
 
 pub use catalog::Catalog;
 pub use file::{BackendName, RecipeFile};
+pub use license::is_spdx;
 pub use source::{Part, Source, parse_parts};
 
 /// A checked recipe: nothing in it needs to be looked at twice.

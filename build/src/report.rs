@@ -1,10 +1,45 @@
 //! Progress: live on a terminal, plain lines when piped, nothing when asked to be silent.
 
 use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use eryx_embed::Compiling;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+/// Tells of a component that is being compiled: live on a terminal, else by two lines, or not at all if those are not
+/// wanted.
+#[must_use]
+pub fn compiling(plain_lines: bool) -> eryx_embed::OnCompile {
+    let terminal = std::io::stderr().is_terminal();
+    let bar: Mutex<Option<ProgressBar>> = Mutex::new(None);
+    Arc::new(move |event| {
+        let Ok(mut bar) = bar.lock() else { return };
+        match event {
+            Compiling::Begun(name, bytes) => {
+                let text = format!("compiling `{name}`, {} (only the first time)", size(bytes));
+                if terminal {
+                    let spinner = ProgressBar::new_spinner();
+                    if let Ok(style) = ProgressStyle::with_template("  {spinner} {msg}  {elapsed}") {
+                        spinner.set_style(style);
+                    }
+                    spinner.set_message(text);
+                    spinner.enable_steady_tick(Duration::from_millis(200));
+                    *bar = Some(spinner);
+                } else if plain_lines {
+                    let _ = writeln!(std::io::stderr(), "{text}");
+                }
+            }
+            Compiling::Ended(elapsed) => {
+                if let Some(spinner) = bar.take() {
+                    spinner.finish_and_clear();
+                } else if plain_lines {
+                    let _ = writeln!(std::io::stderr(), "compiled in {}", seconds(elapsed));
+                }
+            }
+        }
+    })
+}
 
 /// How a step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +68,7 @@ pub struct Report {
     style: Style,
     started: Instant,
     timings: Mutex<Vec<Timing>>,
+    warnings: Mutex<Vec<String>>,
 }
 
 enum Style {
@@ -64,7 +100,7 @@ impl Report {
     }
 
     fn with(style: Style) -> Self {
-        Self { style, started: Instant::now(), timings: Mutex::new(Vec::new()) }
+        Self { style, started: Instant::now(), timings: Mutex::default(), warnings: Mutex::default() }
     }
 
     /// Tells that a step starts.
@@ -108,6 +144,15 @@ impl Report {
     /// Prints a line that begins with `warning: `.
     pub fn warning(&self, text: &str) {
         self.line(&format!("warning: {text}"));
+        if let Ok(mut warnings) = self.warnings.lock() {
+            warnings.push(text.to_owned());
+        }
+    }
+
+    /// The warnings so far.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.lock().map(|warnings| warnings.clone()).unwrap_or_default()
     }
 
     /// What was told so far, in order of completion.

@@ -8,7 +8,7 @@
 //!     trees/<sha256>/           a directory, named by its `tree_digest`
 //!     actions/<key>.json        what the action with this key made
 //!     steps/<sha256>.json       the last record of the step whose name has this SHA-256
-//!     locks/store.lock          shared by every open store, exclusive while `clean` runs
+//!     locks/store.lock          shared by every open store, exclusive while `clean` or `gc` runs
 //!     locks/tmp.lock            exclusive while an entry of `tmp` appears or is swept
 //!     locks/<key>.lock          exclusive while the action with this key runs
 //!     tmp/<random>/             one for each open store that writes; `lock` in it is held as long
@@ -34,11 +34,14 @@ use crate::error::{Context as _, Error, Result};
 
 mod actions;
 mod blobs;
+mod collect;
 mod files;
 mod listing;
+mod pack;
 mod trees;
 
 pub use actions::{Claim, Output, Record};
+pub use collect::{Collected, Limits};
 pub use listing::tree_digest;
 
 pub(crate) use files::{set_mtime, write_error};
@@ -171,6 +174,12 @@ impl Store {
     /// When another process has the store open or an action is claimed, when the store cannot be
     /// written, or when something cannot be removed.
     pub fn clean(&self) -> Result<u64> {
+        let doing = || format!("cannot clean the store `{}`", self.root.display());
+        self.exclusively(|| self.clean_locked().context(doing))
+    }
+
+    /// Does something while nobody else has the store open and no action is claimed.
+    fn exclusively<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.check_writable()?;
         let in_use = || {
             Error::new(format!("the store `{}` is in use by another build", self.root.display()))
@@ -180,7 +189,7 @@ impl Store {
             return Err(in_use());
         }
         let Some(lock) = &self.in_use else { return Err(in_use()) };
-        let doing = || format!("cannot clean the store `{}`", self.root.display());
+        let doing = || format!("cannot lock the store `{}`", self.root.display());
         // A shared lock is not turned into an exclusive one in one step everywhere; in the gap
         // another process may come in, and then wins.
         lock.unlock().context(doing)?;
@@ -192,7 +201,7 @@ impl Store {
             }
             Err(TryLockError::Error(error)) => return Err(error).context(doing),
         }
-        let result = self.clean_locked().context(doing);
+        let result = work();
         lock.unlock().context(doing)?;
         lock.lock_shared().context(doing)?;
         result
@@ -397,7 +406,7 @@ fn lock_file(path: &Path) -> Result<File> {
 }
 
 /// The content of a mutex; a thread that panicked while holding one of ours has left it in order.
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

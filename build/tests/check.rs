@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use eryx_build::check::{CheckOptions, Package, check};
 use tempfile::TempDir;
 
-const FAKE: &str = include_str!("fixtures/fake_guest.wat");
+const FAKE: &str = include_str!("../../embed/tests/fixtures/fake_guest.wat");
 
 fn component(text: &str) -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();

@@ -144,11 +144,35 @@ fn recipes_are_golden() {
 }
 
 #[test]
+fn what_a_change_of_recipes_affects_is_listed() {
+    let place = Place::with_checkout();
+    let affected = |names: &[&str]| {
+        let answer = place.run(&[&["recipes", "--affected-by"], names].concat());
+        assert_eq!((answer.status, answer.stderr.as_str()), (0, ""), "{names:?}");
+        answer.stdout.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(affected(&["numpy", "not-any-more"]), ["numpy"]);
+    assert!(affected(&["pydantic-core"]).contains(&"pydantic".to_owned()));
+    // zlib is in the interpreter, and that in everything.
+    let all = affected(&["zlib"]);
+    assert_eq!(all, affected(&["cpython"]));
+    assert!(all.contains(&"numpy".to_owned()) && !all.contains(&"zlib".to_owned()), "{all:?}");
+}
+
+#[test]
 fn a_checkout_is_needed_to_build() {
     let place = Place::new();
-    for verb in
-        [&["bundle"][..], &["plan", "numpy"], &["fetch"], &["recipes"], &["clean"], &["shell", "libc"]]
-    {
+    for verb in [
+        &["bundle"][..],
+        &["plan", "numpy"],
+        &["why"],
+        &["fetch"],
+        &["vendor", "x"],
+        &["recipes"],
+        &["clean"],
+        &["gc"],
+        &["shell", "libc"],
+    ] {
         place.expect(verb, 1, "", NO_CHECKOUT);
     }
     assert!(!place.path("cache").exists(), "nothing was made");
@@ -293,10 +317,58 @@ hint: worlds are `command`, `eryx-0.14`, `sandbox`
 }
 
 #[test]
+fn what_differs_is_named() {
+    let place = Place::new();
+    let write = |stem: &str, module: &str, input: &str| {
+        let bytes = wat::parse_str(format!("(component (core module {module}))")).unwrap();
+        let sha256 = eryx_build::digest::Digest::of(&bytes);
+        let manifest = serde_json::json!({
+            "names": "numpy", "world": "sandbox", "sha256": sha256, "size": bytes.len(), "files": 1,
+            "libraries": { "libc.so": 10 },
+            "inputs": [
+                { "file": "a.whl", "sha256": sha256, "steps": ["tools x"] },
+                { "file": input, "sha256": "0".repeat(64), "steps": ["libc"] },
+            ],
+            "crates": [], "checks": [],
+        });
+        place.write(&format!("{stem}.wasm"), bytes);
+        place.write(&format!("{stem}.json"), manifest.to_string());
+    };
+    write("one", "(func nop)", "b.tar");
+    write("same", "(func nop)", "b.tar");
+    write("other", "(func nop) (func unreachable)", "c.tar");
+    place.expect(&["diff", "one.wasm", "same.wasm"], 0, "", "");
+    place.expect(&["diff", "one.json", "same.json"], 0, "", "");
+    let manifests = place.run(&["diff", "one.json", "other.json"]);
+    let lines: Vec<_> = manifests.stdout.lines().collect();
+    assert!(lines[0].starts_with("input `a.whl`: sha256 ") && lines[0].contains(" became "), "{lines:?}");
+    assert_eq!(lines[1..3], ["input `b.tar`: went away", "input `c.tar`: is new"]);
+    assert!(lines[3].starts_with("size: ") && lines[4].starts_with("sha256: "), "{lines:?}");
+    assert_eq!((lines.len(), manifests.status), (5, 1));
+    let components = place.run(&["diff", "one.wasm", "other.wasm"]);
+    let last = components.stdout.lines().last().unwrap();
+    assert!(
+        last.starts_with("bytes: first at byte 0x")
+            && last.contains(", in the function section of core module 0; "),
+        "{last}"
+    );
+
+    let error = "error: expected a component or a manifest but found something else in `text`\n";
+    place.write("text", "{}");
+    place.expect(&["diff", "one.wasm", "text"], 2, "", error);
+    fs::remove_file(place.path("one.json")).unwrap();
+    let error = "error: cannot compare a component without a manifest to a manifest\n";
+    place.expect(&["diff", "one.wasm", "other.json"], 2, "", error);
+}
+
+#[test]
 fn an_empty_cache_can_be_cleaned() {
     let place = Place::with_checkout();
     place.expect(&["clean"], 0, "freed 0 B\n", "");
     place.expect(&["clean"], 0, "freed 0 B\n", "");
+    let nothing = "removed 0 records, 0 trees and 0 files\nremoved 0 B, and 0 B stay in the store\n";
+    place.expect(&["gc"], 0, nothing, "");
+    place.expect(&["gc", "--dry-run"], 0, &nothing.replace("removed", "would remove"), "");
 }
 
 #[test]

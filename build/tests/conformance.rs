@@ -2,9 +2,9 @@
 //!
 //! A case has `code` and one outcome: `prints` (the whole output), `raises` (the end of the traceback), or
 //! `says` (parts of the traceback). Cases of one file run in one instance, each with globals of its own, so
-//! that a case which leaves the interpreter damaged shows in the next; `traps` names what ends an instance,
-//! and the next case gets a new one. The component is the bare interpreter unless `ERYX_E2E_COMPONENT` names
-//! another one.
+//! that a case which leaves the interpreter damaged shows in the next. Every table runs in the bare interpreter and
+//! in one with numpy and pydantic (`ERYX_E2E_COMPONENT` names a component with both that is there already),
+//! `numpy.toml` in the second only.
 #![cfg(feature = "e2e")]
 
 #[path = "conformance/command.rs"]
@@ -19,11 +19,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 
-use eryx_build::embed::{
-    Callback, Cause, Embedder, Image, Limits, Output, Session, SessionOptions, TraceEvent,
-};
 use eryx_build::layout::Layout;
 use eryx_build::plan::DEFAULT_WORLD;
+use eryx_embed::{Callback, Cause, Embedder, Image, Limits, Output, Session, SessionOptions, TraceEvent};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -47,43 +45,78 @@ struct Case {
     /// What goes to standard error.
     #[serde(default)]
     warns: Vec<String>,
-    /// `stack`: the embedder is told that the stack was exhausted.
-    #[serde(default)]
-    traps: Option<String>,
 }
 
 fn checkout() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
-/// Builds the bare interpreter behind a world, and gives the component's file.
-fn bundle(world: &str) -> PathBuf {
+/// What a component holds, behind the world `sandbox`; built and loaded once.
+struct Variant {
+    packages: &'static [&'static str],
+    image: OnceLock<Image>,
+}
+
+static BARE: Variant = Variant { packages: &[], image: OnceLock::new() };
+static NUMPY: Variant = Variant { packages: &["numpy", "pydantic"], image: OnceLock::new() };
+
+impl Variant {
+    fn image(&self) -> &Image {
+        self.image.get_or_init(|| {
+            let path = match std::env::var_os("ERYX_E2E_COMPONENT") {
+                Some(path) if !self.packages.is_empty() => std::path::absolute(path).unwrap(),
+                _ => bundle(DEFAULT_WORLD, self.packages),
+            };
+            embedder().load(&path).unwrap()
+        })
+    }
+
+    fn start(&self) -> Session {
+        self.start_with(SessionOptions::default())
+    }
+
+    fn start_with(&self, options: SessionOptions) -> Session {
+        let options = SessionOptions {
+            stdout: Output::Capture,
+            stderr: Output::Capture,
+            callbacks: callbacks(),
+            ..options
+        };
+        self.image().session(options).unwrap_or_else(|failure| panic!("{failure}"))
+    }
+}
+
+/// Makes a test of each function for each variant.
+macro_rules! for_each_variant {
+    ($($name:ident)*) => {
+        mod bare {
+            $(#[test] fn $name() { super::$name(&crate::BARE); })*
+        }
+        mod numpy_and_pydantic {
+            $(#[test] fn $name() { super::$name(&crate::NUMPY); })*
+        }
+    };
+}
+use for_each_variant;
+
+/// Builds packages behind a world, and gives the component's file.
+fn bundle(world: &str, packages: &[&str]) -> PathBuf {
     let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
     let output = command
         .args(["bundle", "--world", world])
+        .args(packages)
         .current_dir(checkout())
         .stdin(Stdio::null())
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let names = if world == DEFAULT_WORLD { "python".to_owned() } else { format!("python.{world}") };
+    let names = if packages.is_empty() { "python".to_owned() } else { packages.join("+") };
+    let names = if world == DEFAULT_WORLD { names } else { format!("{names}.{world}") };
     checkout().join(format!("dist/{names}.wasm"))
 }
 
 fn embedder() -> Embedder {
     Embedder::new(Some(&Layout::cache_folder().unwrap())).unwrap()
-}
-
-/// The component of the world `sandbox`, loaded once.
-fn image() -> &'static Image {
-    static IMAGE: OnceLock<Image> = OnceLock::new();
-    IMAGE.get_or_init(|| {
-        let path = match std::env::var_os("ERYX_E2E_COMPONENT") {
-            Some(path) => std::path::absolute(path).unwrap(),
-            None => bundle("sandbox"),
-        };
-        embedder().load(&path).unwrap()
-    })
 }
 
 fn callbacks() -> Vec<Callback> {
@@ -105,20 +138,6 @@ fn callbacks() -> Vec<Callback> {
     ]
 }
 
-fn start() -> Session {
-    start_with(SessionOptions::default())
-}
-
-fn start_with(options: SessionOptions) -> Session {
-    let options = SessionOptions {
-        stdout: Output::Capture,
-        stderr: Output::Capture,
-        callbacks: callbacks(),
-        ..options
-    };
-    image().session(options).unwrap_or_else(|failure| panic!("{failure}"))
-}
-
 /// Runs code that must not raise, and gives what it printed.
 #[track_caller]
 fn ok(session: &mut Session, code: &str) -> String {
@@ -129,13 +148,13 @@ fn ok(session: &mut Session, code: &str) -> String {
 }
 
 /// Runs every case of a table; tells all that fail at once.
-fn run(table: &str) {
+fn run(variant: &Variant, table: &str) {
     let path = checkout().join("build/tests/conformance").join(table);
     let table: Table = toml::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     let mut problems = String::new();
     let mut session = None;
     for case in table.case {
-        let mut current: Session = session.take().unwrap_or_else(start);
+        let mut current: Session = session.take().unwrap_or_else(|| variant.start());
         let quiet = current.stderr().len();
         let outcome = current.execute(&case.code);
         let stderr = String::from_utf8_lossy(&current.stderr()[quiet..]).into_owned();
@@ -148,9 +167,6 @@ fn run(table: &str) {
                 }
                 (Ok(Err(error)), Case { raises: None, says, .. }) => {
                     !says.is_empty() && says.iter().all(|text| error.contains(text))
-                }
-                (Err(failure), Case { traps: Some(kind), .. }) => {
-                    kind == "stack" && failure.cause == Cause::Stack
                 }
                 _ => false,
             };
@@ -171,33 +187,45 @@ fn run(table: &str) {
     assert!(problems.is_empty(), "{problems}");
 }
 
-#[test]
-fn execute() {
-    run("execute.toml");
+for_each_variant! {
+    execute
+    asyncio
+    invoke
+    recursion
+    tracing_is_for_code_of_the_session_only_and_bounded
+    instances_share_no_random_stream
+    clocks_and_the_environment_are_read_anew
+    streams_are_bytes
+    memory_that_runs_out_raises
+}
+
+fn execute(variant: &Variant) {
+    run(variant, "execute.toml");
+}
+
+fn asyncio(variant: &Variant) {
+    run(variant, "asyncio.toml");
+}
+
+fn invoke(variant: &Variant) {
+    run(variant, "invoke.toml");
+}
+
+fn recursion(variant: &Variant) {
+    run(variant, "recursion.toml");
 }
 
 #[test]
-fn asyncio() {
-    run("asyncio.toml");
+fn numpy() {
+    run(&NUMPY, "numpy.toml");
 }
 
-#[test]
-fn invoke() {
-    run("invoke.toml");
-}
-
-#[test]
-fn recursion() {
-    run("recursion.toml");
-}
-
-#[test]
-fn tracing_is_for_code_of_the_session_only_and_bounded() {
+fn tracing_is_for_code_of_the_session_only_and_bounded(variant: &Variant) {
     let seen = std::sync::Arc::new(Mutex::new(Vec::<TraceEvent>::new()));
     let sink = std::sync::Arc::clone(&seen);
     let on_trace = move |event| sink.lock().unwrap().push(event);
-    let mut session =
-        start_with(SessionOptions { on_trace: Some(Box::new(on_trace)), ..SessionOptions::default() });
+    let mut session = variant
+        .start_with(SessionOptions { on_trace: Some(Box::new(on_trace)), ..SessionOptions::default() });
     ok(
         &mut session,
         "import json, eryx\neryx.trace(True)\njson.dumps({1: [2]}, indent=1)\neryx.trace(False)",
@@ -228,12 +256,19 @@ eryx.trace(False)";
     assert_eq!(ok(&mut session, code), "alive\n");
 }
 
-#[test]
-fn instances_share_no_random_stream() {
+fn instances_share_no_random_stream(variant: &Variant) {
     let code = "import random, uuid, tempfile, os, secrets
-print(random.random(), uuid.uuid4(), os.urandom(8), secrets.token_hex(4), next(tempfile._get_candidate_names()))
-print(hash('a string'), id(random) and random.Random().random())";
-    let (mut one, mut other) = (start(), start());
+print(random.random(), random.gauss(), random.Random().random(), random.SystemRandom().random())
+print(os.urandom(8).hex(), secrets.token_hex(4), next(tempfile._get_candidate_names()), tempfile.mkdtemp())
+print(uuid.uuid1(), uuid.uuid4(), uuid.uuid6(), uuid.uuid7(), uuid.getnode())
+try:
+    import numpy as np
+except ImportError:
+    pass
+else:
+    print(np.random.random(), np.random.standard_normal(), np.random.default_rng().random())
+    print(np.random.RandomState().random_sample(), np.random.Generator(np.random.Philox()).random())";
+    let (mut one, mut other) = (variant.start(), variant.start());
     let (first, second) = (ok(&mut one, code), ok(&mut other, code));
     let parts = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     for (left, right) in parts(&first).iter().zip(parts(&second)) {
@@ -241,9 +276,29 @@ print(hash('a string'), id(random) and random.Random().random())";
     }
 }
 
-#[test]
-fn streams_are_bytes() {
-    let mut session = start();
+fn clocks_and_the_environment_are_read_anew(variant: &Variant) {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    for value in ["one", "two"] {
+        let env = vec![("ME".to_owned(), value.to_owned()), ("HOME".to_owned(), "/tmp".to_owned())];
+        let mut session = variant.start_with(SessionOptions { env, ..SessionOptions::default() });
+        let code = "import os, time, datetime, logging
+print(os.environ['ME'], os.getenv('ME'), os.getcwd(), os.path.expanduser('~'), sorted(os.environ))
+print(time.time(), datetime.datetime.now().timestamp(), logging._startTime / 1e9 + 60)
+print(time.monotonic() <= time.monotonic(), time.perf_counter() > 0, time.process_time() >= 0)";
+        let printed = ok(&mut session, code);
+        let mut lines = printed.lines();
+        let environment = format!("{value} {value} /tmp /tmp ['HOME', 'ME']");
+        assert_eq!(lines.next(), Some(environment.as_str()));
+        for clock in lines.next().unwrap().split(' ') {
+            let clock: f64 = clock.parse().unwrap();
+            assert!(clock > since - 0.1 && clock < since + 600.0, "{clock} but now is {since}");
+        }
+        assert_eq!(lines.next(), Some("True True True"));
+    }
+}
+
+fn streams_are_bytes(variant: &Variant) {
+    let mut session = variant.start();
     let code = "import sys\nsys.stdout.buffer.write(b'\\xff\\n')\nsys.stdout.flush()\nprint('\\udc80')";
     assert_eq!(ok(&mut session, code), "\u{fffd}\n\u{fffd}\n");
     assert_eq!(session.stdout(), b"\xff\n\x80\n");
@@ -253,10 +308,9 @@ fn streams_are_bytes() {
     assert_eq!(ok(&mut session, "print('x' * 5_000_000)").len(), 5_000_001);
 }
 
-#[test]
-fn memory_that_runs_out_raises() {
-    let limits = Limits { timeout: None, max_memory: Some(160 << 20) };
-    let mut session = start_with(SessionOptions { limits, ..SessionOptions::default() });
+fn memory_that_runs_out_raises(variant: &Variant) {
+    let limits = Limits { max_memory: Some(160 << 20), ..Limits::default() };
+    let mut session = variant.start_with(SessionOptions { limits, ..SessionOptions::default() });
     for code in [
         "x = []\nwhile True:\n    x.append('x' * 1000 + str(len(x)))",
         "x = {}\nwhile True:\n    x[len(x)] = [None] * 100",

@@ -11,6 +11,8 @@ mod checkout;
 mod guest;
 #[path = "e2e/inputs.rs"]
 mod inputs;
+#[path = "e2e/rebuild.rs"]
+mod rebuild;
 #[path = "e2e/recipe.rs"]
 mod recipe;
 #[path = "e2e/run.rs"]
@@ -26,8 +28,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
-use eryx_build::embed::{Embedder, Image, Session, SessionOptions};
 use eryx_build::layout::Layout;
+use eryx_embed::{Embedder, Image, Session, SessionOptions};
 
 /// The packages of the component.
 const PACKAGES: [&str; 2] = ["numpy", "pydantic"];

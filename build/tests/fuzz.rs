@@ -13,8 +13,8 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use eryx_build::embed::{Cause, Embedder, Failure, Image, Limits, Output, Session, SessionOptions};
 use eryx_build::layout::Layout;
+use eryx_embed::{Cause, Embedder, Failure, Image, Limits, Output, Session, SessionOptions};
 
 /// Sessions whose snapshots are mutated.
 const STATES: &[&str] = &[
@@ -150,7 +150,12 @@ fn built() -> PathBuf {
 }
 
 fn session() -> Session {
-    let limits = Limits { timeout: Some(Duration::from_secs(20)), max_memory: Some(1 << 30) };
+    let limits = Limits {
+        timeout: Some(Duration::from_secs(20)),
+        stop_native_code: true,
+        max_memory: Some(1 << 30),
+        ..Limits::default()
+    };
     let options = SessionOptions {
         limits,
         stdout: Output::Capture,

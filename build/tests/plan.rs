@@ -11,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use eryx_build::backing::Backings;
 use eryx_build::digest::Digest;
 use eryx_build::error::{Error, Result};
 use eryx_build::execute::{Executor, Status, action_of, show};
@@ -24,6 +25,7 @@ use eryx_build::recipe::{Catalog, parse_parts};
 use eryx_build::report::Report;
 use eryx_build::resolve::{Chosen, Closure, parse_requests, resolve};
 use eryx_build::store::{Output, Record, Store};
+use eryx_build::why;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -116,9 +118,18 @@ impl Cache {
         }
     }
 
-    fn status(&self, plan: &Plan) -> Vec<Status> {
+    fn with_executor<T>(&self, work: impl FnOnce(&Executor<'_>) -> Result<T>) -> T {
         let (store, fetcher, layout, report) = (&self.store, &self.fetcher, &self.layout, &self.report);
-        Executor { store, fetcher, layout, report, jobs: 1 }.status(plan).unwrap()
+        let backings = &Backings::default();
+        work(&Executor { store, fetcher, layout, report, backings, jobs: 1 }).unwrap()
+    }
+
+    fn status(&self, plan: &Plan) -> Vec<Status> {
+        self.with_executor(|executor| executor.status(plan))
+    }
+
+    fn why(&self, plan: &Plan) -> String {
+        why::show(&self.with_executor(|executor| why::why(executor, plan)), plan)
     }
 
     /// Records every step of a plan as built; what a step gives is known by its name.
@@ -246,6 +257,37 @@ fn one_changed_flag_makes_one_step_stale() {
     cache.publish(&plan);
     let statuses = cache.status(&plan);
     assert_eq!(names_with(&plan, &statuses, |status| *status != Status::Hit), Vec::<String>::new());
+}
+
+#[test]
+fn the_reasons_for_each_step_are_told() {
+    let folder = copied_root();
+    let cache = Cache::new();
+    let plan = plan_in(folder.path(), &[]);
+    assert!(cache.why(&plan).starts_with("toolchain\n  it was never built\n"), "{}", cache.why(&plan));
+    cache.publish(&plan);
+    let all = plan.steps.len();
+    assert_eq!(cache.why(&plan), format!("{all} of {all} steps are in the cache\n"));
+
+    edit(&folder.path().join("recipes/zlib/recipe.toml"), ", \"-DHAVE_STDARG_H\"", "");
+    let configure = folder.path().join("recipes/cpython/recipe.toml");
+    edit(&configure, "cflags = [", "cflags = [\"-DMORE\", ");
+    let plan = plan_in(folder.path(), &[]);
+    let found = cache.why(&plan);
+    // The interpreter is known to have changed, besides that it waits; the rest only waits.
+    let flags = "[\"-DHAVE_UNISTD_H\",\"-DHAVE_STDARG_H\"] to [\"-DHAVE_UNISTD_H\"]";
+    assert!(
+        found.starts_with(&format!("library zlib\n  `params.build.cflags` changed from {flags}\n")),
+        "{found}"
+    );
+    let cpython = found.split("\ncpython\n").nth(1).unwrap().split("\nguest\n").next().unwrap();
+    assert!(cpython.starts_with("  `params.build.cflags` changed from ["), "{cpython}");
+    assert!(
+        cpython.ends_with("\n  `inputs.host/zlib` may change: `library zlib` is built first"),
+        "{cpython}"
+    );
+    assert!(found.contains("\nguest\n  `inputs.cpython` may change: `cpython` is built first\n"), "{found}");
+    assert!(found.ends_with(&format!("\n{} of {all} steps are in the cache\n", all - 5)), "{found}");
 }
 
 #[test]

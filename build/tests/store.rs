@@ -12,6 +12,8 @@ use eryx_build::digest::Digest;
 use eryx_build::error::Result;
 use eryx_build::store::{Output, Record, Store, tree_digest};
 
+#[path = "store/collect.rs"]
+mod collect;
 #[path = "store/faults.rs"]
 mod faults;
 

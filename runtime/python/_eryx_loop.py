@@ -18,9 +18,11 @@ from asyncio import base_events, events, runners, tasks
 
 import _eryx
 
-# In a world without an import for it, timers and calls cannot be waited for at once, so while both are
-# pending we sleep a little, then look. The first look comes soon, because most calls are quick.
-_FIRST_NAP = 0.001
+# In a world without an import for it, timers and calls cannot be waited for at once: the component model's
+# sets of waitables do not hold what WASI 0.2 waits for. So while both are pending we sleep a little, then
+# look. A nap is a tenth of what was waited so far, which bounds how late an answer is seen, within what
+# embedders' timers can do and what a look may cost.
+_SHORTEST_NAP = 0.001
 _LONGEST_NAP = 0.020
 
 #: The calls under way: subtask -> the future that gets `(succeeded, text)`.
@@ -75,7 +77,7 @@ class Selector:
         if not _calls:
             time.sleep(timeout)
             return []
-        return self._nap_until(time.monotonic() + timeout)
+        return self._nap_for(timeout)
 
     def close(self):
         """There is nothing to close."""
@@ -91,15 +93,15 @@ class Selector:
         _eryx.cancel(sleep)
         return [event]
 
-    def _nap_until(self, deadline):
-        nap = _FIRST_NAP
+    def _nap_for(self, timeout):
+        start = time.monotonic()
         while True:
             ready = self._ready()
-            left = deadline - time.monotonic()
-            if ready or left <= 0:
+            waited = time.monotonic() - start
+            if ready or waited >= timeout:
                 return ready
-            time.sleep(min(nap, left))
-            nap = min(nap * 2, _LONGEST_NAP)
+            nap = min(max(waited / 10, _SHORTEST_NAP), _LONGEST_NAP)
+            time.sleep(min(nap, timeout - waited))
 
     @staticmethod
     def _ready():

@@ -172,7 +172,6 @@ def prepare():
     `imports` are names of modules to import, `setup` is code that is run as `execute` would run it. Modules
     of ours that calls need are imported too.
     """
-    import gc
     import importlib
     import json
     import traceback
@@ -197,17 +196,30 @@ def prepare():
             _session.run(request["setup"])
         except BaseException as error:
             failures.append(f"the set-up failed\n{_eryx_errors.describe(error)}")
-    _session.calls = 0
-    flush()
     if failures:
+        flush()
         raise RuntimeError("\n".join(failures))
+    settle()
+
+
+def settle():
+    """Called before the memory is saved: leaves in it nothing that belongs to one instance."""
+    import gc
+
+    import _eryx_fresh
+
+    flush()
+    _eryx_fresh.prepare()
     gc.collect()
     # What is there now stays: the collector need not look at it again, and so does not write to it.
     gc.freeze()
 
 
 def awake(has_environment):
-    """Makes an instance that starts from a prepared memory one of its own: called before its first call."""
+    """Makes an instance that starts from a saved memory one of its own: called before its first call."""
+    import _eryx_fresh
+
+    _eryx_fresh.refresh()
     if has_environment:
         os.reload_environ()
         _follow_environment()
@@ -221,16 +233,17 @@ def execute(source):
     try:
         if session.has_options:
             _follow_options()
-        session.run(source)
+        # The embedder may stop whatever is the session's own code; streams and `__str__` may be that, too.
+        _eryx.stoppable(session.run, source)
     except BaseException as error:
         if isinstance(error, MemoryError):
             _eryx.release_reserve()
-        # Before the traceback, as python3 does.
-        _eryx_output.flush()
         # An embedder that gets the output in parts expects of `sys.exit()` that it ends the code well.
         if not (session.output_fields and _eryx_errors.exits_well(error)):
-            failure = _eryx_errors.describe(error)
-    stdout, stderr = _eryx_output.end()
+            failure = _eryx.stoppable(_describe, error)
+        else:
+            _eryx_output.flush()
+    stdout, stderr = _eryx.stoppable(_eryx_output.end)
     if not session.output_fields:
         return (True, stdout) if failure is None else (False, failure)
     json_text, error = _take_result()
@@ -238,6 +251,12 @@ def execute(source):
         return False, failure
     output = {"stdout": stdout, "stderr": stderr, "result-json": json_text, "result-error": error}
     return True, tuple(output[name] for name in session.output_fields)
+
+
+def _describe(error):
+    # Before the traceback, as python3 does.
+    _eryx_output.flush()
+    return _eryx_errors.describe(error)
 
 
 def _follow_options():
@@ -284,8 +303,8 @@ def snapshot_state():
 
     fields = _session.snapshot_fields
     if not fields:
-        return _eryx_snapshot.attempt(_eryx_snapshot.save, _session)
-    succeeded, value = _eryx_snapshot.attempt(_eryx_snapshot.save_what_can_be, _session)
+        return _eryx.stoppable(_eryx_snapshot.attempt, _eryx_snapshot.save, _session)
+    succeeded, value = _eryx.stoppable(_eryx_snapshot.attempt, _eryx_snapshot.save_what_can_be, _session)
     if not succeeded:
         return False, value
     snapshot = dict(zip(("data", "skipped-globals"), value))
@@ -296,7 +315,7 @@ def restore_state(data):
     """Replaces the session by a saved one; on an error it stays as it was."""
     import _eryx_snapshot
 
-    return _eryx_snapshot.attempt(_eryx_snapshot.restore, _session, data)
+    return _eryx.stoppable(_eryx_snapshot.attempt, _eryx_snapshot.restore, _session, data)
 
 
 def clear_state():

@@ -9,6 +9,7 @@ last, because a cell may lead back to the function that is being saved. Function
 before data, because data (the elements of a set, say) may call their methods while it is restored.
 """
 
+import functools
 import io
 import os
 import pickle
@@ -22,8 +23,8 @@ from _eryx_session import new_module
 
 _MAGIC = b"ERYXSNAP"
 _FORMAT = 1
-# magic, format, CPython's bytecode magic (functions are saved as bytecode), length of the variant's
-# name, length of the body, sha256 of what follows the header.
+# magic, format, CPython's bytecode magic (functions are saved as bytecode), length of the variant (the
+# packages that are installed), length of the body, sha256 of what follows the header.
 _HEADER = struct.Struct("<8sH4sHQ32s")
 
 #: Globals that the interpreter or the runtime makes anew.
@@ -91,7 +92,7 @@ def _saved_globals(session):
 
 
 def _pack(body):
-    variant = os.environ.get("ERYX_VARIANT", "").encode()[:0xFFFF]
+    variant = _variant()
     digest = sha256(variant + body).digest()
     header = _HEADER.pack(_MAGIC, _FORMAT, MAGIC_NUMBER, len(variant), len(body), digest)
     return header + variant + body
@@ -138,7 +139,28 @@ def _check(data):
         )
     if sha256(payload).digest() != digest:
         raise SnapshotError("cannot restore: the snapshot is damaged: its checksum does not match")
+    if payload[:variant_size] != _variant():
+        told = _difference(payload[:variant_size])
+        raise SnapshotError(f"cannot restore: the snapshot was made by another variant: {told}")
     return payload[variant_size:]
+
+
+@functools.cache
+def _variant():
+    """The installed packages with their versions: what is saved by reference means the same only among equals."""
+    try:
+        names = os.listdir(os.path.join(os.path.dirname(os.__file__), "site-packages"))
+    except OSError:
+        names = []
+    packages = sorted(name.removesuffix(".dist-info") for name in names if name.endswith(".dist-info"))
+    return " ".join(packages).encode()[:0xFFFF]
+
+
+def _difference(variant):
+    there, here = (set(names.decode("utf-8", "replace").split()) for names in (variant, _variant()))
+    told = [f"this one lacks `{name}`" for name in sorted(there - here)]
+    told += [f"this one has `{name}` besides" for name in sorted(here - there)]
+    return ", ".join(told)
 
 
 def _dump(session, values):

@@ -5,9 +5,13 @@
 Every callback of the embedder is also a global async function that takes keyword arguments.
 """
 
+import _eryx
 from _eryx_callbacks import CallbackError, callbacks, invoke
 
-__all__ = ["CallbackError", "callbacks", "invoke", "trace"]
+__all__ = ["CallbackError", "Stopped", "callbacks", "invoke", "trace"]
+
+#: Raised in code whose time is over, or that is cancelled; no subclass of Exception.
+Stopped = _eryx.stopped_class()
 
 
 def trace(enabled=True, *, variables=False):

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::interpreter::{self, call_import, import_result, waitables, world};
 use crate::memory;
 use crate::python::{self, Method, Object, RawObject};
+use crate::stop;
 use crate::waitable::{self, Started, Subtask};
 
 /// The module that makes the others importable; it runs first.
@@ -54,6 +55,8 @@ static METHODS: &[Method] = &[
     Method::new(c"cancel", c"Cancels the call of a subtask.", cancel),
     Method::new(c"yield_now", c"Lets the embedder run.", yield_now),
     Method::new(c"salt_xml", c"Sets the salt that XML parsers get for their hashes.", salt_xml),
+    Method::new(c"stoppable", c"Calls a function which the embedder may stop.", stop::stoppable),
+    Method::new(c"stopped_class", c"The class of the exception that stops it.", stopped_class),
     Method::END,
 ];
 
@@ -115,6 +118,7 @@ export_to_python! {
     cancel => cancel_call;
     yield_now => let_others_run;
     salt_xml => set_salt;
+    stopped_class => find_stopped_class;
 }
 
 fn read_source(arguments: &[Object]) -> Result<Object> {
@@ -207,6 +211,10 @@ fn let_others_run(_: &[Object]) -> Result<Object> {
 fn set_salt(arguments: &[Object]) -> Result<Object> {
     python::salt_xml(&only(arguments)?.to_bytes()?);
     Ok(Object::none())
+}
+
+fn find_stopped_class(_: &[Object]) -> Result<Object> {
+    stop::class()
 }
 
 fn outcome((subtask, value): (Subtask, Value)) -> Result<Object> {

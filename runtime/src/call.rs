@@ -42,6 +42,8 @@ pub enum Value {
 enum Slot {
     Value(Value),
     Iterator(vec::IntoIter<Value>),
+    /// A string that stays where it is, outside of the call.
+    Lent(*const u8, usize),
 }
 
 /// A block that the bindings allocated and that must live as long as the call.
@@ -67,6 +69,11 @@ impl Call {
         self.stack.push(Slot::Value(value));
     }
 
+    /// Puts a string on top that stays where it is: its place, which must be valid as long as the call, and its length.
+    pub fn push_lent(&mut self, place: *const u8, length: usize) {
+        self.stack.push(Slot::Lent(place, length));
+    }
+
     /// Takes the top value. The bindings keep the stack balanced, so anything else is a broken component.
     pub fn pop(&mut self) -> Value {
         match self.stack.pop() {
@@ -81,7 +88,9 @@ impl Call {
             .into_iter()
             .map(|slot| match slot {
                 Slot::Value(value) => value,
-                Slot::Iterator(_) => memory::fatal("the bindings left a list half converted"),
+                Slot::Iterator(_) | Slot::Lent(..) => {
+                    memory::fatal("the bindings left a list or a string half converted")
+                }
             })
             .collect()
     }
@@ -167,6 +176,11 @@ impl Call {
 
     /// Takes a string and returns its place, which is valid as long as the call.
     pub fn pop_string(&mut self) -> (*const u8, usize) {
+        if let Some(Slot::Lent(place, length)) = self.stack.last() {
+            let lent = (*place, *length);
+            self.stack.pop();
+            return lent;
+        }
         match self.pop() {
             Value::String(text) => self.lend(text.into_bytes()),
             _ => mismatch("a string"),
@@ -279,5 +293,9 @@ mod tests {
         assert_eq!(unsafe { core::slice::from_raw_parts(place, count) }, [1, 2, 3]);
         call.push(Value::String("ä".into()));
         assert_eq!(call.pop_string().1, 2);
+        let text = "elsewhere";
+        call.push_lent(text.as_ptr(), text.len());
+        assert_eq!(call.pop_string(), (text.as_ptr(), text.len()));
+        assert!(call.take_all().is_empty());
     }
 }

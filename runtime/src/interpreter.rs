@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::memory;
 use crate::preinit;
 use crate::python::{self, Begun, Config, Object};
+use crate::stop;
 use crate::waitable::{Started, Waitables};
 
 /// What does the work of an export.
@@ -172,6 +173,7 @@ fn start_python() -> Result<Object> {
         // The secret is in every hash of a string that is saved, so it cannot be changed afterwards.
         config.int(c"use_hash_seed", 1).int(c"hash_seed", 0);
     }
+    stop::look_at_environment();
     if config.start()? != Begun::Python {
         return Err(Error::new("it ended at once"));
     }
@@ -241,6 +243,7 @@ fn run_export(which: usize, arguments: Vec<Value>) -> Result<Option<Value>> {
     };
     let session = start()?;
     preinit::awake(session)?;
+    stop::offer()?;
     memory::hold_reserve();
     let arguments =
         arguments.into_iter().map(|value| convert::to_python(world(), None, value)).collect::<Result<_>>()?;

@@ -19,6 +19,7 @@ pub mod interpreter;
 pub mod memory;
 pub mod preinit;
 pub mod python;
+pub mod stop;
 pub mod waitable;
 
 use alloc::boxed::Box;

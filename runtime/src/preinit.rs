@@ -10,6 +10,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use crate::error::Result;
 use crate::interpreter;
 use crate::python::Object;
+use crate::stop;
 
 static DONE: AtomicBool = AtomicBool::new(false);
 
@@ -34,10 +35,15 @@ pub fn run() -> Result<()> {
     PREPARING.store(true, Ordering::Relaxed);
     let session = interpreter::start()?;
     session.call_method(c"prepare", Vec::new())?;
-    reset_files();
     PREPARING.store(false, Ordering::Relaxed);
-    ASLEEP.store(true, Ordering::Relaxed);
+    sleep();
     Ok(())
+}
+
+/// Gives up what belongs to the embedder that saves the memory; the next call is the first in an instance.
+fn sleep() {
+    reset_files();
+    ASLEEP.store(true, Ordering::Relaxed);
 }
 
 /// Takes back, before the first call in an instance, what was saved of the machine that prepared the memory.
@@ -48,8 +54,9 @@ pub fn awake(session: &Object) -> Result<()> {
     if !ASLEEP.swap(false, Ordering::Relaxed) {
         return Ok(());
     }
-    let has_environment = read_environment();
-    session.call_method(c"awake", alloc::vec![Object::bool(has_environment)?]).map(drop)
+    environment::read();
+    stop::look_at_environment();
+    session.call_method(c"awake", alloc::vec![Object::bool(!environment::is_empty())?]).map(drop)
 }
 
 /// Gives up what belongs to the embedder that is about to save the memory. Only the first call has an
@@ -61,8 +68,8 @@ pub fn finalize() -> Result<()> {
     if DONE.swap(true, Ordering::Relaxed) {
         return Ok(());
     }
-    interpreter::start()?.call_method(c"flush", Vec::new())?;
-    reset_files();
+    interpreter::start()?.call_method(c"settle", Vec::new())?;
+    sleep();
     Ok(())
 }
 
@@ -78,21 +85,32 @@ fn reset_files() {
 #[cfg(not(target_family = "wasm"))]
 fn reset_files() {}
 
-/// Has the C library read the environment anew; tells whether there is any.
 #[cfg(target_family = "wasm")]
-fn read_environment() -> bool {
+mod environment {
     unsafe extern "C" {
         static mut environ: *mut *mut core::ffi::c_char;
         safe fn __wasilibc_deinitialize_environ();
         safe fn __wasilibc_ensure_environ();
     }
-    __wasilibc_deinitialize_environ();
-    __wasilibc_ensure_environ();
-    // SAFETY: the C library has just set it to an array that ends with a null pointer.
-    unsafe { !environ.is_null() && !(*environ).is_null() }
+
+    /// Has the C library read the environment anew.
+    pub fn read() {
+        __wasilibc_deinitialize_environ();
+        __wasilibc_ensure_environ();
+    }
+
+    pub fn is_empty() -> bool {
+        // SAFETY: once it was read, the C library keeps it as an array that ends with a null pointer.
+        unsafe { environ.is_null() || (*environ).is_null() }
+    }
 }
 
+/// Outside a component no memory is ever saved.
 #[cfg(not(target_family = "wasm"))]
-fn read_environment() -> bool {
-    false
+mod environment {
+    pub fn read() {}
+
+    pub fn is_empty() -> bool {
+        true
+    }
 }

@@ -164,7 +164,7 @@ impl Object {
     ///
     /// # Safety
     /// A pointer that is not null must be a reference of the caller's.
-    unsafe fn owned(raw: *mut RawObject) -> Result<Self> {
+    pub unsafe fn owned(raw: *mut RawObject) -> Result<Self> {
         if raw.is_null() { Err(take_exception()) } else { Ok(Self(raw)) }
     }
 

@@ -64,6 +64,8 @@ def install():
     for name in ("start_invoke", "list_callbacks", "wait", "poll", "cancel"):
         setattr(module, name, getattr(embedder, name))
     module.yield_now = lambda: None
+    module.stoppable = lambda function, *arguments: function(*arguments)
+    module.stopped_class = lambda: type("Stopped", (BaseException,), {"__module__": "eryx"})
     module.report_trace = lambda *event: embedder.events.append(event)
     module.has_import = lambda name: False
     module.release_reserve = lambda: None

@@ -7,8 +7,8 @@ use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::packages::Interpreter;
-use crate::embed::{Cause, Failure};
 use crate::error::{Error, Result};
+use eryx_embed::{Cause, Failure};
 
 /// The most that is kept of one output, in bytes.
 const CAPTURE_LIMIT: usize = 64 << 20;

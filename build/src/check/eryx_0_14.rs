@@ -5,13 +5,16 @@ use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::packages::Interpreter;
-use crate::embed::{Cause, Failure};
 use crate::error::{Error, Result};
+use eryx_embed::{Cause, Failure};
 
 // The macro writes items without documentation; they stay inside this module.
 #[allow(missing_docs)]
 mod generated {
-    wasmtime::component::bindgen!({ path: "../runtime/wit/eryx-0.14.wit" });
+    wasmtime::component::bindgen!({
+        path: "../runtime/wit/eryx-0.14.wit",
+        exports: { "finalize-preinit": async },
+    });
 }
 
 use generated::eryx::net::tcp::{self, TcpError};
@@ -130,6 +133,14 @@ impl Instance {
     pub fn set_result_variable(&mut self, name: &str) -> Result<()> {
         let name = name.to_owned();
         self.call(async |sandbox, accessor| sandbox.call_set_result_variable(accessor, name).await)
+    }
+
+    /// Says that the memory is about to be saved.
+    ///
+    /// # Errors
+    /// When the guest traps.
+    pub fn finalize_preinit(&mut self) -> Result<()> {
+        self.executor.block_on(self.sandbox.call_finalize_preinit(&mut self.store)).map_err(told)
     }
 
     fn call<R>(

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::embed::{Cause, Failure, Session};
 use crate::error::Error;
+use eryx_embed::{Cause, Failure, Session};
 
 /// What a bundled package promises.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

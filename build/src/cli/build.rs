@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::BundleArgs;
+use crate::backing::{Backings, Folder, Mode, Remote};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::execute::{Executor, show};
-use crate::fetch::{FetchOptions, Fetcher};
+use crate::fetch::{FetchOptions, Fetcher, Pin};
 use crate::index::PipIndex;
 use crate::layout::Layout;
 use crate::lock::Lock;
@@ -22,16 +23,17 @@ use crate::steps::toolchain;
 use crate::store::Store;
 
 /// Everything that the three verbs have in common.
-struct Session {
-    layout: Layout,
-    store: Store,
+pub(super) struct Session {
+    pub(super) layout: Layout,
+    pub(super) store: Store,
     fetcher: Fetcher,
+    backings: Backings<'static>,
     report: Report,
     jobs: usize,
 }
 
 impl Session {
-    fn open(arguments: &BundleArgs) -> Result<Self> {
+    pub(super) fn open(arguments: &BundleArgs) -> Result<Self> {
         let layout = Layout::discover()?;
         let options =
             FetchOptions { offline: arguments.offline, mirror: arguments.mirror.clone(), scratch: None };
@@ -39,8 +41,18 @@ impl Session {
             .jobs
             .or_else(|| std::thread::available_parallelism().ok().map(std::num::NonZero::get))
             .unwrap_or(2);
+        let mut backings = Backings::default();
+        if let Some(folder) = &arguments.mirror {
+            backings.push(Folder::new(folder));
+        }
+        if let Some(reference) = arguments.remote.as_ref().filter(|_| !arguments.offline) {
+            let mode = if arguments.remote_write { Mode::ReadWrite } else { Mode::Read };
+            let key = arguments.remote_key.as_deref();
+            backings.push(Remote::open(&reference.parse()?, mode, key, arguments.remote_plain_http)?);
+        }
         Ok(Self {
             store: Store::open(&layout.cache)?,
+            backings,
             fetcher: Fetcher::new(options),
             report: Report::new(),
             jobs,
@@ -48,17 +60,23 @@ impl Session {
         })
     }
 
-    fn executor(&self) -> Executor<'_> {
+    pub(super) fn executor(&self) -> Executor<'_> {
         Executor {
             store: &self.store,
             fetcher: &self.fetcher,
             layout: &self.layout,
             report: &self.report,
+            backings: &self.backings,
             jobs: self.jobs,
         }
     }
 
-    fn plan(&self, arguments: &BundleArgs) -> Result<Plan> {
+    pub(super) fn plan(&self, arguments: &BundleArgs) -> Result<Plan> {
+        self.plan_of(arguments, false)
+    }
+
+    /// The plan of the named packages, or of all that recipes give.
+    pub(super) fn plan_of(&self, arguments: &BundleArgs, all: bool) -> Result<Plan> {
         let catalog = Catalog::load(&self.layout.recipes())?;
         let pins_path = self.layout.checkout.join("sysroot/toolchain.toml");
         let text =
@@ -67,7 +85,11 @@ impl Session {
         let lock_path = self.layout.lock();
         let lock = Mutex::new(Lock::load(&lock_path)?);
         let index = PipIndex::new(&self.fetcher);
-        let requests = parse_requests(&arguments.packages)?;
+        let packages = match all {
+            false => arguments.packages.clone(),
+            true => catalog.iter().filter(|one| one.is_package()).map(|one| one.name.to_string()).collect(),
+        };
+        let requests = parse_requests(&packages)?;
         let mut wanted = requests.clone();
         // Time zones are data that the standard library expects beside it.
         wanted.extend(parse_requests(&["tzdata"])?);
@@ -122,11 +144,11 @@ fn resolve_names(requests: &[crate::resolve::Requirement]) -> Result<Vec<crate::
     Ok(names)
 }
 
-fn installed_sdk() -> Result<Option<(std::path::PathBuf, Digest)>> {
+fn installed_sdk() -> Result<Option<(PathBuf, Digest)>> {
     let Some(path) = std::env::var_os("WASI_SDK_PATH").filter(|path| !path.is_empty()) else {
         return Ok(None);
     };
-    let path = std::path::PathBuf::from(path);
+    let path = PathBuf::from(path);
     toolchain::check_installed(&path)?;
     // The whole of it: headers and builtins go into results as the compiler's code does.
     let digest = crate::store::tree_digest(&path)?;
@@ -149,9 +171,15 @@ pub(super) fn plan(arguments: &BundleArgs) -> Result<u8> {
     Ok(0)
 }
 
-pub(super) fn fetch(arguments: &BundleArgs) -> Result<u8> {
+pub(super) fn fetch(arguments: &BundleArgs, all: bool) -> Result<u8> {
     let session = Session::open(arguments)?;
-    let plan = session.plan(arguments)?;
+    let plan = session.plan_of(arguments, all)?;
+    println!("{} files are in the store", fetch_all(&session, &plan)?.len());
+    Ok(0)
+}
+
+/// Gets every input of a plan into the store; returns the pinned files.
+pub(super) fn fetch_all(session: &Session, plan: &Plan) -> Result<BTreeMap<Digest, Pin>> {
     let mut pins = BTreeMap::new();
     for step in &plan.steps {
         for input in step.inputs.values() {
@@ -165,30 +193,23 @@ pub(super) fn fetch(arguments: &BundleArgs) -> Result<u8> {
         executor.blob(pin)?;
     }
     // Crates are fetched by cargo, which needs the compiler and the sources unpacked: a plan of just that.
-    let mut crates = Plan::default();
-    for step in &plan.steps {
-        if matches!(step.kind, Kind::Rust(_) | Kind::Crates) {
-            let mut step = step.clone();
-            for input in step.inputs.values_mut() {
-                if let Input::Step(place) = input {
-                    let name = plan.steps.get(*place).map(|step| step.name.as_str()).unwrap_or_default();
-                    *place = crates.steps.iter().position(|step| step.name == name).unwrap_or_default();
-                }
-            }
-            crates.steps.push(step);
-        }
-    }
+    let crates = plan.for_steps(|step| matches!(step.kind, Kind::Crates));
     if !crates.steps.is_empty() {
         executor.run(&crates)?;
     }
-    println!("{} files are in the store", pins.len());
-    Ok(0)
+    Ok(pins)
 }
 
-pub(super) fn bundle(arguments: &BundleArgs) -> Result<u8> {
-    let session = Session::open(arguments)?;
-    let plan = session.plan(arguments)?;
-    let result = session.executor().run(&plan)?;
+/// A component that was put into `dist/`.
+pub(super) struct Bundled {
+    pub(super) file: PathBuf,
+    digest: Digest,
+    size: u64,
+}
+
+/// Builds, and puts the result into `dist/`.
+fn make(session: &Session, plan: &Plan) -> Result<Bundled> {
+    let result = session.executor().run(plan)?;
     let names = match plan.steps.last().map(|step| &step.kind) {
         Some(Kind::Check(parts)) => parts.names.clone(),
         _ => return Err(Error::new("the plan does not end in a checked component")),
@@ -199,11 +220,24 @@ pub(super) fn bundle(arguments: &BundleArgs) -> Result<u8> {
     let dist = &session.layout.dist;
     fs::create_dir_all(dist).context(|| format!("cannot create `{}`", dist.display()))?;
     let file = dist.join(format!("{stem}.wasm"));
-    publish(&component, &file)?;
-    publish(&result.join(MANIFEST), &dist.join(format!("{stem}.json")))?;
+    place(&component, &file)?;
+    place(&result.join(MANIFEST), &dist.join(format!("{stem}.json")))?;
     point(dist, &format!("{names}.wasm"), &format!("{stem}.wasm"))?;
     point(dist, &format!("{names}.json"), &format!("{stem}.json"))?;
+    Ok(Bundled { file, digest, size })
+}
 
+/// Builds a component for another verb.
+pub(super) fn made(arguments: &BundleArgs) -> Result<Bundled> {
+    let session = Session::open(arguments)?;
+    let plan = session.plan(arguments)?;
+    make(&session, &plan)
+}
+
+pub(super) fn bundle(arguments: &BundleArgs) -> Result<u8> {
+    let session = Session::open(arguments)?;
+    let plan = session.plan(arguments)?;
+    let Bundled { file, digest, size } = make(&session, &plan)?;
     let timings = session.report.timings();
     println!("component  {}", file.display());
     println!("size       {}", report::size(size));
@@ -222,7 +256,7 @@ pub(super) fn bundle(arguments: &BundleArgs) -> Result<u8> {
 }
 
 /// Puts a file of the store at a place of the user's, whole or not at all.
-fn publish(from: &Path, to: &Path) -> Result<()> {
+pub(super) fn place(from: &Path, to: &Path) -> Result<()> {
     let what = || format!("cannot write `{}`", to.display());
     if let (Ok(one), Ok(other)) = (Digest::of_file(from), Digest::of_file(to))
         && one == other

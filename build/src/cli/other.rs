@@ -7,14 +7,16 @@ use std::process::Command;
 use super::RunArgs;
 use crate::check::{self, CheckOptions, Package};
 use crate::command::Failed;
-use crate::embed::{self, Code, Grant, RunOptions, parse_duration, parse_size};
 use crate::error::{Context, Error, Result};
 use crate::execute::work_prefix;
 use crate::layout::{FAILED, Layout};
+use crate::name::PackageName;
 use crate::recipe::Catalog;
 use crate::report;
+use crate::run::{self, Code, RunOptions};
 use crate::steps::{environment, files_below};
 use crate::store::Store;
+use eryx_embed::{Embedder, EmbedderOptions, Grant, parse_duration, parse_size};
 
 /// The status for a component that cannot be started, as opposed to code that fails in it.
 const UNUSABLE: u8 = 2;
@@ -31,16 +33,29 @@ pub(super) fn run(arguments: &RunArgs) -> Result<u8> {
         code,
         grants: arguments.dirs.iter().map(|text| text.parse()).collect::<Result<Vec<Grant>>>()?,
         timeout: arguments.timeout.as_deref().map(parse_duration).transpose()?,
+        exit_when_stuck: true,
         max_memory: arguments.max_memory.as_deref().map(parse_size).transpose()?,
         env: Vec::new(),
+        native_code_beside: true,
+        on_compile: Some(report::compiling(false)),
     };
-    match embed::run(&options) {
+    match run::run(&options) {
         Ok(status) => Ok(status.0),
         Err(error) => {
             eprint!("{}", error.render());
             Ok(UNUSABLE)
         }
     }
+}
+
+pub(super) fn compile(component: &Path) -> Result<u8> {
+    let embedder = Embedder::with(EmbedderOptions {
+        cache: Some(Layout::cache_folder()?),
+        on_compile: Some(report::compiling(true)),
+        ..EmbedderOptions::default()
+    })?;
+    println!("{}", embedder.load(component)?.compile_beside()?.display());
+    Ok(0)
 }
 
 pub(super) fn check(component: &Path) -> Result<u8> {
@@ -63,8 +78,15 @@ fn manifest_checks(component: &Path) -> Result<Vec<Package>> {
     serde_json::from_value(manifest["checks"].clone()).map_err(malformed)
 }
 
-pub(super) fn recipes() -> Result<u8> {
+pub(super) fn recipes(affected_by: &[String]) -> Result<u8> {
     let catalog = Catalog::load(&Layout::discover()?.recipes())?;
+    if !affected_by.is_empty() {
+        let changed = affected_by.iter().map(|name| PackageName::new(name)).collect::<Result<Vec<_>>>()?;
+        for name in catalog.affected_by(&changed) {
+            println!("{name}");
+        }
+        return Ok(0);
+    }
     for recipe in catalog.iter() {
         let kind = format!("{:?}", recipe.kind).to_lowercase();
         println!(

@@ -3,7 +3,11 @@
 use std::io::Read;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use ureq::config::ConfigBuilder;
 use ureq::tls::{RootCerts, TlsConfig};
+use ureq::typestate::AgentScope;
 
 /// Tries per address when the failure may pass.
 pub(super) const TRIES: u32 = 3;
@@ -22,30 +26,35 @@ pub(super) struct Page {
 }
 
 /// Why a request yielded nothing.
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     /// One lower-case line.
-    pub(super) why: String,
+    pub(crate) why: String,
     /// The server says that there is no such thing.
     pub(super) missing: bool,
     /// Another try may help.
-    pub(super) transient: bool,
+    pub(crate) transient: bool,
 }
 
-pub(super) fn agent() -> ureq::Agent {
+/// What all our requests have in common.
+pub(crate) fn configuration() -> ConfigBuilder<AgentScope> {
     let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
     ureq::Agent::config_builder()
         .tls_config(tls)
         .user_agent(concat!("eryx-build/", env!("CARGO_PKG_VERSION")))
+        .http_status_as_error(false)
+}
+
+pub(super) fn agent() -> ureq::Agent {
+    configuration()
         .timeout_connect(Some(Duration::from_secs(20)))
         .timeout_recv_response(Some(Duration::from_secs(60)))
         .timeout_per_read(Some(Duration::from_secs(60)))
-        .http_status_as_error(false)
         .build()
         .new_agent()
 }
 
 /// The pause before try number `attempt + 1`.
-pub(super) fn pause(attempt: u32) -> Duration {
+pub(crate) fn pause(attempt: u32) -> Duration {
     Duration::from_millis(200) * 3_u32.pow(attempt.saturating_sub(1).min(4))
 }
 
@@ -95,7 +104,7 @@ fn request(
     let (url, credentials) = split_credentials(url);
     let mut request = agent.get(&url).header("accept", accept).header("accept-encoding", encoding);
     if let Some(credentials) = credentials {
-        request = request.header("authorization", format!("Basic {}", base64(&credentials)));
+        request = request.header("authorization", format!("Basic {}", BASE64.encode(credentials)));
     }
     let response = request.call().map_err(|error| refusal(&error))?;
     let status = response.status();
@@ -110,7 +119,7 @@ fn request(
     })
 }
 
-fn refusal(error: &ureq::Error) -> Refusal {
+pub(crate) fn refusal(error: &ureq::Error) -> Refusal {
     use ureq::Error as E;
     let permanent = matches!(error, E::BadUri(_) | E::Http(_) | E::InvalidProxyUrl | E::TooManyRedirects);
     let why = match error {
@@ -159,20 +168,6 @@ fn unescape(text: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let word =
-            chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            let letter = LETTERS[(word >> (18 - 6 * place) & 63) as usize];
-            text.push(if place <= chunk.len() { char::from(letter) } else { '=' });
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,13 +177,5 @@ mod tests {
         assert_eq!(redact("https://me:s%40t@a.example/x@y"), "https://a.example/x@y");
         assert_eq!(split_credentials("https://me:s%40t@a.example/x").1.as_deref(), Some(&b"me:s@t"[..]));
         assert_eq!(redact("https://a.example/x@y"), "https://a.example/x@y");
-    }
-
-    #[test]
-    fn base64_pads() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
-        {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
     }
 }

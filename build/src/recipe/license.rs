@@ -42,6 +42,12 @@ pub(super) fn problem(document: &Document, path: &str, expression: &str) -> Opti
     })
 }
 
+/// Whether a text is an expression of licences that we know.
+#[must_use]
+pub fn is_spdx(text: &str) -> bool {
+    check(text).is_ok()
+}
+
 /// Checks an expression; the error is a sentence and perhaps a line of advice.
 fn check(expression: &str) -> Result<(), (String, Option<String>)> {
     let spaced = expression.replace('(', " ( ").replace(')', " ) ");

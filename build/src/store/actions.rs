@@ -4,12 +4,16 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Kind, Store, files, held, lock_file};
 use crate::digest::Digest;
 use crate::error::{Context as _, Error, Result};
+
+/// How long the time of a record may lag behind its last use.
+const TOUCH_EVERY: Duration = Duration::from_hours(1);
 
 /// What an action made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,6 +49,16 @@ pub enum Output {
     },
 }
 
+impl Output {
+    /// What names it.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        match self {
+            Self::Blob { digest, .. } | Self::Tree { digest } => *digest,
+        }
+    }
+}
+
 /// The right to run the action with one key, which nobody else has meanwhile, in any process. It
 /// ends when the claim is dropped, or its process killed.
 #[derive(Debug)]
@@ -69,6 +83,19 @@ impl Store {
             self.warn(format!("the record of action `{key}` in the store is damaged and counts as missing"));
         }
         Ok(record)
+    }
+
+    /// Notes that a record was of use, for [`Store::collect`]: by its time, and no more than once in a while, so that
+    /// a build that finds everything writes next to nothing. A store that cannot be written is left as it is.
+    pub fn touch(&self, key: Digest) {
+        let path = self.base.join("actions").join(format!("{key}.json"));
+        let stale = |path: &Path| -> io::Result<bool> {
+            Ok(fs::metadata(path)?.modified()?.elapsed().is_ok_and(|age| age > TOUCH_EVERY))
+        };
+        if self.read_only.is_none() && stale(&path).unwrap_or(false) {
+            // The worst that follows from a failure is that something is made again.
+            let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+        }
     }
 
     /// Removes the record of an action, so that the action runs again: for when its output is gone.
@@ -133,12 +160,7 @@ impl Claim<'_> {
     /// When the record is of another key, its output is not in the store, or the store cannot be
     /// written. There is no record then, except one published before.
     pub fn publish(self, record: Record) -> Result<()> {
-        if record.key != self.key {
-            return Err(Error::new(format!(
-                "expected a record of action `{}` but found one of `{}`",
-                self.key, record.key
-            )));
-        }
+        self.expect(&record)?;
         let store = self.store;
         let (noun, kind, digest, path) = match record.output {
             Output::Blob { digest, .. } => ("blob", Kind::Blob, digest, store.blob_path(digest)),
@@ -150,16 +172,42 @@ impl Claim<'_> {
                 record.step
             )));
         }
-        let text = print(&record)?;
+        store.write_record(&record)
+    }
+
+    /// Records what somebody else says that the action made, and ends the claim. The output need not be in the
+    /// store; who needs it has to get it first.
+    ///
+    /// # Errors
+    /// When the record is of another key, or the store cannot be written.
+    pub fn adopt(self, record: &Record) -> Result<()> {
+        self.expect(record)?;
+        self.store.write_record(record)
+    }
+
+    fn expect(&self, record: &Record) -> Result<()> {
+        if record.key == self.key {
+            return Ok(());
+        }
+        Err(Error::new(format!(
+            "expected a record of action `{}` but found one of `{}`",
+            self.key, record.key
+        )))
+    }
+}
+
+impl Store {
+    fn write_record(&self, record: &Record) -> Result<()> {
+        let text = print(record)?;
         let step = format!("{}.json", Digest::of(record.step.as_bytes()));
         // The step's record first: it only explains misses, and the other one is the promise.
-        for (directory, name) in [("steps", step), ("actions", format!("{}.json", self.key))] {
-            let full = |error: io::Error| store.write_error("cannot write a record", error);
+        for (directory, name) in [("steps", step), ("actions", format!("{}.json", record.key))] {
+            let full = |error: io::Error| self.write_error("cannot write a record", error);
             let mut file =
-                tempfile::Builder::new().prefix("record-").tempfile_in(store.session()?).map_err(full)?;
+                tempfile::Builder::new().prefix("record-").tempfile_in(self.session()?).map_err(full)?;
             file.write_all(text.as_bytes()).map_err(full)?;
             file.as_file().sync_all().map_err(full)?;
-            let directory = store.base.join(directory);
+            let directory = self.base.join(directory);
             file.persist(directory.join(name)).map_err(|error| full(error.error))?;
             files::sync_directory(&directory).map_err(full)?;
         }
@@ -191,7 +239,7 @@ fn print(record: &Record) -> Result<String> {
     Ok(format!("{{\"sha256\": \"{}\", \"record\":\n{body}\n}}\n", Digest::of(body.as_bytes())))
 }
 
-fn parse(text: &str) -> Option<Record> {
+pub(super) fn parse(text: &str) -> Option<Record> {
     let (head, rest) = text.split_once('\n')?;
     let body = rest.strip_suffix("\n}\n")?;
     let digest = head.strip_prefix("{\"sha256\": \"")?.strip_suffix("\", \"record\":")?;

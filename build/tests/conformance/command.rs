@@ -10,7 +10,7 @@ use super::{bundle, embedder};
 
 fn component() -> &'static PathBuf {
     static COMPONENT: OnceLock<PathBuf> = OnceLock::new();
-    COMPONENT.get_or_init(|| bundle("command"))
+    COMPONENT.get_or_init(|| bundle("command", &[]))
 }
 
 fn program() -> Program {

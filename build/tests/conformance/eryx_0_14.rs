@@ -13,7 +13,7 @@ fn answer(name: &str, arguments: &str) -> Result<String, String> {
 
 #[test]
 fn the_whole_world_works() {
-    let image = embedder().load(&bundle("eryx-0.14")).unwrap();
+    let image = embedder().load(&bundle("eryx-0.14", &[])).unwrap();
     let component = image.prepare(false).unwrap();
     let start = || Instance::new(component.engine(), component, &["echo"], answer).unwrap();
     let mut one = start();
@@ -69,4 +69,27 @@ fn the_whole_world_works() {
     assert!(other.restore_state(b"nonsense".to_vec()).unwrap().is_err());
     other.clear_state().unwrap();
     assert!(other.execute("kept").unwrap().unwrap_err().contains("NameError"));
+}
+
+#[test]
+fn pre_initialisation_ends_once_and_what_is_random_begins_anew() {
+    let image = embedder().load(&bundle("eryx-0.14", &[])).unwrap();
+    let component = image.prepare(false).unwrap();
+    let mut one = Instance::new(component.engine(), component, &["echo"], answer).unwrap();
+    let ok = |one: &mut Instance, code: &str| match one.execute(code).unwrap() {
+        Ok((stdout, ..)) => String::from_utf8(stdout).unwrap(),
+        Err(traceback) => panic!("{code}\n{traceback}"),
+    };
+    ok(
+        &mut one,
+        "import random, sys\nrandom.seed(1)\nx = [1]\nexpected = random.Random(1).random()\nown = random.Random(1)",
+    );
+    one.finalize_preinit().unwrap();
+    let code = "print(x, random.random() == expected, own.random() == expected, await echo(y=2))";
+    assert_eq!(ok(&mut one, code), "[1] False False {'y': 2}\n");
+    ok(&mut one, "random.seed(1)\nkept = open('/tmp/kept', 'w')\nkept.write('text')");
+    // An instance that lives keeps its files and streams.
+    one.finalize_preinit().unwrap();
+    let code = "kept.close()\nprint(open('/tmp/kept').read(), random.random() == expected)";
+    assert_eq!(ok(&mut one, code), "text True\n");
 }

@@ -1,21 +1,28 @@
 //! Snapshots: what comes back, and what hostile data does.
 
-use super::{ok, start};
+use super::{BARE, NUMPY, Variant, for_each_variant, ok};
+
+for_each_variant! {
+    code_and_identity_come_back
+    references_to_modules_stay_references
+    hostile_data_changes_nothing
+    what_cannot_be_saved_is_named_and_harmless
+}
 
 /// Saves what the first code makes and runs the second, which checks itself, in another instance.
 #[track_caller]
-fn moves(made: &str, checked: &str) {
-    let mut one = start();
+fn moves(variant: &Variant, made: &str, checked: &str) {
+    let mut one = variant.start();
     ok(&mut one, made);
     let data = one.snapshot_state().unwrap().unwrap_or_else(|error| panic!("{error}"));
-    let mut other = start();
+    let mut other = variant.start();
     other.restore_state(&data).unwrap().unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(ok(&mut other, &format!("{checked}\nprint('good')")), "good\n");
 }
 
-#[test]
-fn code_and_identity_come_back() {
+fn code_and_identity_come_back(variant: &Variant) {
     moves(
+        variant,
         "import dataclasses, enum, functools, collections
 default = []
 def add(x, into=default, *, seen={}):
@@ -91,17 +98,16 @@ assert Base.registry['C'] is C",
     );
 }
 
-#[test]
-fn references_to_modules_stay_references() {
+fn references_to_modules_stay_references(variant: &Variant) {
     moves(
+        variant,
         "import json, os.path as p, math\nfrom collections import OrderedDict as O\nf = json.dumps\nsin = math.sin",
         "import json as j, collections, math as mm\nassert json is j and f is j.dumps and O is collections.OrderedDict\nassert p.join('a', 'b') == 'a/b' and sin is mm.sin",
     );
 }
 
-#[test]
-fn hostile_data_changes_nothing() {
-    let mut session = start();
+fn hostile_data_changes_nothing(variant: &Variant) {
+    let mut session = variant.start();
     ok(&mut session, "x = ['kept']\ndef f(): return x\nclass A: pass\na = A()");
     let data = session.snapshot_state().unwrap().unwrap();
     // Every way to cut it, at places all over it.
@@ -149,9 +155,8 @@ print('end')
     assert_eq!(error, "cannot restore: the snapshot was made by another version of Python");
 }
 
-#[test]
-fn what_cannot_be_saved_is_named_and_harmless() {
-    let mut session = start();
+fn what_cannot_be_saved_is_named_and_harmless(variant: &Variant) {
+    let mut session = variant.start();
     ok(
         &mut session,
         "import threading\nlock = threading.Lock()\nok = 1\nclass Bad:\n    def __reduce__(self):\n        raise OSError('no')\nbad = Bad()\ngen = (i for i in [])\nasync def c(): pass\nco = c()",
@@ -165,4 +170,61 @@ fn what_cannot_be_saved_is_named_and_harmless() {
     let error = session.snapshot_state().unwrap().unwrap_err();
     assert_eq!(error, "cannot snapshot: `x` (nested too deeply)");
     assert_eq!(ok(&mut session, "print(ok)"), "1\n");
+}
+
+#[test]
+fn a_snapshot_of_another_variant_is_refused_and_told_apart() {
+    let (mut bare, mut numpy) = (BARE.start(), NUMPY.start());
+    ok(&mut bare, "x = 'kept'");
+    ok(&mut numpy, "x = 'kept'");
+    let (small, large) = (bare.snapshot_state().unwrap().unwrap(), numpy.snapshot_state().unwrap().unwrap());
+    let error = bare.restore_state(&large).unwrap().unwrap_err();
+    assert!(error.starts_with("cannot restore: the snapshot was made by another variant: "), "{error}");
+    assert!(error.contains("this one lacks `numpy-") && !error.contains("besides"), "{error}");
+    let error = numpy.restore_state(&small).unwrap().unwrap_err();
+    assert!(error.contains("this one has `numpy-") && error.contains("` besides"), "{error}");
+    for session in [&mut bare, &mut numpy] {
+        assert_eq!(ok(session, "print(x)"), "kept\n");
+    }
+}
+
+#[test]
+fn numpy_s_arrays_take_their_own_size_and_streams_go_on() {
+    let mut one = NUMPY.start();
+    ok(
+        &mut one,
+        "import numpy as np
+big = np.arange(2_000_000, dtype=np.float64)
+view = big[10:20]
+fortran = np.asfortranarray(np.arange(6).reshape(2, 3))
+strided = np.arange(100)[::7]
+record = np.array([(1, 2.5, 'x')], dtype=[('a', 'i4'), ('b', 'f8'), ('c', 'U3')])
+empty, scalar, zero = np.empty((0, 3)), np.float32(1.5), np.array(7)
+objects = np.array([{'a': 1}, None, 'x'], dtype=object)
+objects[1] = objects[0]
+words, times = np.array(['a', 'bc']), np.array(['2026-01-02'], dtype='M8[D]')
+masked = np.ma.array([1, 2, 3], mask=[0, 1, 0])
+rng, legacy = np.random.default_rng(5), np.random.RandomState(5)
+rng.random(3), legacy.random(3)
+ufunc, dtype = np.add, np.dtype('>i2')
+class Sub(np.ndarray):
+    pass
+sub = np.arange(3).view(Sub)",
+    );
+    let data = one.snapshot_state().unwrap().unwrap();
+    assert!(data.len() < 16_000_000 + 20_000, "{} bytes for an array of 16,000,000", data.len());
+    let mut other = NUMPY.start();
+    other.restore_state(&data).unwrap().unwrap_or_else(|error| panic!("{error}"));
+    let code = "import numpy as np
+assert (big == np.arange(2_000_000)).all() and (view == big[10:20]).all() and big.flags.writeable
+assert fortran.flags.f_contiguous and fortran[1, 2] == 5 and (strided == np.arange(0, 100, 7)).all()
+assert record['c'][0] == 'x' and record.dtype.names == ('a', 'b', 'c')
+assert empty.shape == (0, 3) and type(scalar) is np.float32 and zero.shape == () and zero == 7
+assert objects[0] is objects[1] and objects[2] == 'x' and list(words) == ['a', 'bc']
+assert str(times[0]) == '2026-01-02' and masked.sum() == 4 and masked.mask[1]
+assert ufunc is np.add and dtype.str == '>i2' and type(sub) is Sub
+big[0] = 9
+print(rng.random(), legacy.random(), np.random.default_rng(5).random(4)[3] == rng.bit_generator.random_raw())";
+    let restored = ok(&mut other, code);
+    assert_eq!(restored, ok(&mut one, code), "a stream goes on where it was saved");
 }

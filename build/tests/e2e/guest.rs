@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 
-use eryx_build::embed::{Callback, Cause, Limits, Output, Session, SessionOptions, TraceEvent};
+use eryx_embed::{Callback, Cause, Limits, Output, Session, SessionOptions, TraceEvent};
 
 use super::{image, ok, raises, session};
 
@@ -352,7 +352,7 @@ fn the_embedder_s_world_is_not_seen() {
 
 #[test]
 fn memory_that_is_refused_is_a_memory_error() {
-    let limits = Limits { timeout: None, max_memory: Some(256 << 20) };
+    let limits = Limits { max_memory: Some(256 << 20), ..Limits::default() };
     let mut session = image().session(SessionOptions { limits, ..SessionOptions::default() }).unwrap();
     assert!(raises(&mut session, "x = bytearray(1 << 30)").ends_with("MemoryError\n"));
     assert_eq!(ok(&mut session, "print('alive')"), "alive\n");

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::json;
+
 use super::{PACKAGES, STEM, checkout, component, eryx_in, text};
 use eryx_build::digest::Digest;
 use eryx_build::layout::Layout;
@@ -30,7 +32,7 @@ fn an_installed_sdk_takes_the_place_of_the_pinned_one() {
     let sdk = inputs.iter().find(|input| input["name"] == "wasi-sdk").expect("the sdk in the manifest");
     assert!(sdk["sha256"].is_string() && sdk["license"].is_string(), "{sdk}");
     assert!(
-        !inputs.iter().any(|input| input["step"] == "toolchain" && input["name"] == "clang"),
+        !inputs.iter().any(|input| input["steps"] == json!(["toolchain"]) && input["name"] == "clang"),
         "{inputs:?}"
     );
 }
@@ -43,6 +45,20 @@ fn what_was_fetched_is_enough_to_build_offline() {
     let env = [("ERYX_CACHE", cache.as_path())];
     let fetched = eryx_in(folder.path(), &env, &[&["fetch"], &PACKAGES[..]].concat());
     assert!(fetched.status.success(), "{}", text(&fetched.stderr));
+
+    // Elsewhere, from a directory alone.
+    let mirror = folder.path().join("mirror");
+    let directory = mirror.to_str().unwrap();
+    let vendored =
+        eryx_in(folder.path(), &env, &[&["vendor", "--offline", directory], &PACKAGES[..]].concat());
+    assert!(vendored.status.success(), "{}", text(&vendored.stderr));
+    let elsewhere = folder.path().join("elsewhere");
+    let from_mirror = [&["fetch", "--offline", "--mirror", directory], &PACKAGES[..]].concat();
+    let there = eryx_in(folder.path(), &[("ERYX_CACHE", elsewhere.as_path())], &from_mirror);
+    assert!(there.status.success(), "{}", text(&there.stderr));
+    assert_eq!(text(&there.stdout), text(&fetched.stdout));
+    fs::remove_dir_all(elsewhere).unwrap();
+
     let again = eryx_in(folder.path(), &env, &[&["fetch", "--offline"], &PACKAGES[..]].concat());
     assert!(again.status.success(), "{}", text(&again.stderr));
     assert_eq!(text(&again.stdout), text(&fetched.stdout));

@@ -1,6 +1,6 @@
 //! Snapshots: what is saved, what another instance makes of it, and what is refused.
 
-use eryx_build::embed::Session;
+use eryx_embed::Session;
 
 use super::{ok, raises, session};
 

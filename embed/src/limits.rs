@@ -11,27 +11,42 @@ use crate::error::{Error, Result};
 pub struct Limits {
     /// The longest that the start and, separately, each call may take.
     ///
-    /// A guest that computes can only be stopped if its code looks at a counter in every loop,
-    /// which costs it about a fifth of its speed: with a time limit the component is compiled a
-    /// second time, for an engine with interruption; without one it runs at full speed.
+    /// Python code that runs over it gets the exception `eryx.Stopped`, again and again if it catches it, and has half a
+    /// second to end the call; after that the session is over. This costs nothing while the code runs: the exception is
+    /// asked for by a bit that CPython looks at anyway. A guest that waits is stopped likewise.
     pub timeout: Option<Duration>,
+    /// Whether native code of the guest is stopped, too: a loop in a C extension that neither runs Python code nor asks
+    /// for signals, and Python code that resists (it has means to, when it is hostile).
+    ///
+    /// The component is then compiled a second time, for an engine whose code looks at a counter in every loop and
+    /// function: that costs about a fifth of its speed. Without it such a guest runs on; a program that runs one
+    /// sandbox and then ends, as `eryx-build run` does, can as well end itself.
+    pub stop_native_code: bool,
     /// The most linear memory of an instance, in bytes, over all its memories. A request beyond it
     /// is refused, which a Python program sees as `MemoryError`.
     pub max_memory: Option<u64>,
+    /// The most entries that all tables of an instance may have; they grow when functions are made at run time, which
+    /// Python does not do. A request beyond it is refused.
+    pub max_table: Option<u64>,
+    /// The most that an instance may write to standard output and standard error, in bytes. What goes beyond it is not
+    /// written, which a Python program sees as `OSError` (`ENOSPC`).
+    pub max_output: Option<u64>,
 }
 
 /// Adds up the memories of an instance and refuses growth beyond the limit.
 #[derive(Debug, Default)]
 pub(super) struct MemoryLimiter {
     max: Option<u64>,
+    max_table: Option<u64>,
     used: u64,
+    table_used: u64,
     /// The total that the last refused request would have led to, in bytes.
     pub(super) refused: Option<u64>,
 }
 
 impl MemoryLimiter {
-    pub(super) fn new(max: Option<u64>) -> Self {
-        Self { max, used: 0, refused: None }
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self { max: limits.max_memory, max_table: limits.max_table, ..Self::default() }
     }
 
     /// The limit and the total that was refused, when that happened since the last [`Self::forget`].
@@ -68,7 +83,19 @@ impl ResourceLimiter for MemoryLimiter {
         Ok(true)
     }
 
-    fn table_growing(&mut self, _: usize, _: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let total = self.table_used.saturating_add(desired.saturating_sub(current) as u64);
+        if self.max_table.is_some_and(|max| total > max) {
+            return Ok(false);
+        }
+        if maximum.is_none_or(|maximum| desired <= maximum) {
+            self.table_used = total;
+        }
         Ok(true)
     }
 }
@@ -143,7 +170,8 @@ pub(super) fn format_duration(duration: Duration) -> String {
 }
 
 /// A size as told to the user, such as `64 MiB`.
-pub(crate) fn format_size(bytes: u64) -> String {
+#[must_use]
+pub fn format_size(bytes: u64) -> String {
     const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     for (name, scale) in UNITS {
         if bytes >= scale {
@@ -193,12 +221,15 @@ mod tests {
 
     #[test]
     fn the_limit_counts_all_memories() {
-        let mut limiter = MemoryLimiter::new(Some(100));
+        let limits = Limits { max_memory: Some(100), max_table: Some(10), ..Limits::default() };
+        let mut limiter = MemoryLimiter::new(&limits);
         assert!(limiter.memory_growing(0, 60, None).unwrap());
         assert!(limiter.memory_growing(0, 40, None).unwrap());
         assert!(!limiter.memory_growing(40, 41, None).unwrap());
         assert_eq!((limiter.used(), limiter.overrun()), (100, Some((100, 101))));
         limiter.forget();
         assert_eq!(limiter.overrun(), None);
+        assert!(limiter.table_growing(0, 10, None).unwrap());
+        assert!(!limiter.table_growing(0, 1, None).unwrap());
     }
 }

@@ -3,24 +3,33 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use super::{Cause, Embedder, Failure, Grant, Input, Limits, Output, SessionOptions};
+use eryx_embed::{
+    Cause, Embedder, EmbedderOptions, Failure, Grant, Input, Limits, OnCompile, Output, SessionOptions,
+};
+
 use crate::error::{Context, Error, Result};
 
+/// How long a guest that is over its time may go on before the process ends: longer than the embedder needs to stop
+/// one that can be stopped.
+const STUCK: Duration = Duration::from_secs(2);
+
 /// Where the code to run comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Code {
     /// Given as such (`-c`).
     Text(String),
     /// A file.
     File(PathBuf),
     /// Standard input, to its end (`-`); the code itself then finds its standard input at its end.
+    #[default]
     Stdin,
 }
 
-/// What to run, and with what.
-#[derive(Debug, Clone)]
+/// What to run, and with what. The default runs nothing, grants nothing and limits nothing.
+#[derive(Clone, Default)]
 pub struct RunOptions {
     /// The component file.
     pub component: PathBuf,
@@ -32,10 +41,17 @@ pub struct RunOptions {
     pub grants: Vec<Grant>,
     /// The longest that the start and, separately, the code may take.
     pub timeout: Option<Duration>,
+    /// Whether this process ends with [`ExitStatus::TIME_LIMIT`] when native code goes on long after its time; the
+    /// guest then needs no interruption that costs it speed. Otherwise it is compiled to be stopped.
+    pub exit_when_stuck: bool,
     /// The most linear memory, in bytes.
     pub max_memory: Option<u64>,
     /// The environment variables of the guest.
     pub env: Vec<(String, String)>,
+    /// Whether to take native code from beside the component, see [`EmbedderOptions::trust_native_code_beside`].
+    pub native_code_beside: bool,
+    /// Is told when the component has to be compiled first.
+    pub on_compile: Option<OnCompile>,
 }
 
 /// The exit status of a process, 0 to 255.
@@ -49,6 +65,8 @@ impl ExitStatus {
     pub const RAISED: Self = Self(1);
     /// The time limit was reached: what `timeout` gives.
     pub const TIME_LIMIT: Self = Self(124);
+    /// The call was cancelled: what a shell gives for an interrupt.
+    pub const CANCELLED: Self = Self(130);
     /// The guest trapped: what a process gives that aborts.
     pub const TRAPPED: Self = Self(134);
     /// The memory limit was reached and the guest gave up: what the kernel's killer gives.
@@ -78,12 +96,35 @@ pub fn run(options: &RunOptions) -> Result<ExitStatus> {
             (decode(bytes, "standard input")?, Input::Empty)
         }
     };
-    let embedder = Embedder::new(options.cache.as_deref())?;
+    let embedder = Embedder::with(EmbedderOptions {
+        cache: options.cache.clone(),
+        trust_native_code_beside: options.native_code_beside,
+        on_compile: options.on_compile.clone(),
+        ..EmbedderOptions::default()
+    })?;
     let outcome = execute(&embedder, &options.component, options, &code, stdin)?;
     let mut stderr = std::io::stderr().lock();
     // There is nobody to tell when standard error is closed.
     let _ = stderr.write_all(outcome.message.as_bytes());
     Ok(outcome.status)
+}
+
+/// Ends the process when a guest goes on long after its time, unless it is dropped before.
+struct Watch {
+    _done: mpsc::Sender<()>,
+}
+
+impl Watch {
+    fn start(limit: Duration) -> Self {
+        let (done, is_done) = mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            if is_done.recv_timeout(limit.saturating_add(STUCK)) == Err(RecvTimeoutError::Timeout) {
+                eprint!("{}", Failure::time_limit(limit).error.render());
+                std::process::exit(ExitStatus::TIME_LIMIT.0.into());
+            }
+        });
+        Self { _done: done }
+    }
 }
 
 /// How a run ended: its status, and what is left to be written to standard error.
@@ -101,9 +142,18 @@ fn execute(
     stdin: Input,
 ) -> Result<Outcome> {
     let image = embedder.load(component)?;
+    let limits = Limits {
+        timeout: options.timeout,
+        max_memory: options.max_memory,
+        stop_native_code: options.timeout.is_some() && !options.exit_when_stuck,
+        ..Limits::default()
+    };
+    image.prepare(limits.stop_native_code)?;
+    let watch = || options.timeout.filter(|_| options.exit_when_stuck).map(Watch::start);
+    let watched = watch();
     let session = image.session(SessionOptions {
         grants: options.grants.clone(),
-        limits: Limits { timeout: options.timeout, max_memory: options.max_memory },
+        limits,
         env: options.env.clone(),
         stdin,
         stdout: Output::Inherit,
@@ -115,6 +165,8 @@ fn execute(
         Err(Failure { cause: Cause::Unusable, error }) => return Err(error),
         Err(failure) => return Ok(stopped(&failure)),
     };
+    drop(watched);
+    let _watched = watch();
     Ok(match session.execute(code) {
         // What the code printed has already gone to standard output.
         Ok(Ok(_)) => Outcome { status: ExitStatus::SUCCESS, message: String::new() },
@@ -163,6 +215,7 @@ fn exit_status(argument: &str) -> Option<ExitStatus> {
 fn stopped(failure: &Failure) -> Outcome {
     let status = match failure.cause {
         Cause::TimeLimit => ExitStatus::TIME_LIMIT,
+        Cause::Cancelled => ExitStatus::CANCELLED,
         Cause::MemoryLimit => ExitStatus::MEMORY_LIMIT,
         Cause::Stack => ExitStatus::STACK,
         Cause::Trap | Cause::Unusable => ExitStatus::TRAPPED,

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use wasmtime::{Trap, WasmBacktrace};
 
-use super::limits::{format_duration, format_size};
+use crate::control::Reason;
 use crate::error::Error;
+use crate::limits::{format_duration, format_size};
 
 /// The kind of a [`Failure`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// The time limit was reached.
     TimeLimit,
+    /// The call was cancelled, see [`crate::Canceller`].
+    Cancelled,
     /// The guest gave up after its memory limit had refused it more.
     MemoryLimit,
     /// The wasm stack was exhausted, by deep recursion in native code.
@@ -25,7 +28,8 @@ pub enum Cause {
     Unusable,
 }
 
-/// A guest stopped without giving an answer; its session cannot be used any more.
+/// A guest stopped without giving an answer. Its session cannot be used any more, unless
+/// [`crate::Session::is_usable`] says otherwise.
 #[derive(Debug, Clone)]
 pub struct Failure {
     /// What kind of failure this is.
@@ -39,12 +43,25 @@ impl Failure {
         Self { cause: Cause::Unusable, error }
     }
 
-    pub(super) fn time_limit(limit: Option<Duration>) -> Self {
-        let limit = limit.map(format_duration).unwrap_or_default();
-        Self { cause: Cause::TimeLimit, error: Error::new(format!("the time limit of {limit} was reached")) }
+    pub(super) fn stopped(reason: Reason, limit: Option<Duration>) -> Self {
+        match reason {
+            Reason::Cancelled => {
+                Self { cause: Cause::Cancelled, error: Error::new("the call was cancelled") }
+            }
+            Reason::TimeLimit => Self::time_limit(limit.unwrap_or_default()),
+        }
     }
 
-    pub(super) fn memory_limit(limit: u64, wanted: u64) -> Self {
+    /// What is told when a guest was stopped at its time limit.
+    #[must_use]
+    pub fn time_limit(limit: Duration) -> Self {
+        let message = format!("the time limit of {} was reached", format_duration(limit));
+        Self { cause: Cause::TimeLimit, error: Error::new(message) }
+    }
+
+    /// What is told when a guest gave up at its memory limit; both in bytes.
+    #[must_use]
+    pub fn memory_limit(limit: u64, wanted: u64) -> Self {
         let message = format!("the memory limit of {} was reached", format_size(limit));
         let error = Error::new(message).detail(format!("the guest asked for {}", format_size(wanted)));
         Self { cause: Cause::MemoryLimit, error }

@@ -1,0 +1,142 @@
+//! What is in a component, for a person: from its file, or from a registry without its bytes.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::pull::{Found, find};
+use super::{PublicKey, licenses};
+use crate::check;
+use crate::error::{Context, Error, Result};
+use crate::manifest::Manifest;
+use crate::oci::Registry;
+use crate::report;
+
+/// Describes the component in a file, with its manifest if that lies beside it.
+///
+/// # Errors
+/// When the file is no component.
+pub fn inspect_file(component: &Path, wit: bool) -> Result<String> {
+    let what = || format!("cannot read the component `{}`", component.display());
+    let bytes = std::fs::read(component).context(what)?;
+    let not_one =
+        |error: String| Error::new(format!("`{}` is not a component", component.display())).detail(error);
+    if wit {
+        return wit_of(&bytes).map_err(not_one);
+    }
+    let contents = check::contents(&bytes).map_err(|error| not_one(error.to_string()))?;
+    let mut text = String::new();
+    if component.with_extension("json").exists() {
+        text.push_str(&of_manifest(&Manifest::beside(component)?.0));
+    }
+    list(&mut text, "imports", &contents.imports);
+    list(&mut text, "exports", &contents.exports);
+    text.push_str("parts\n");
+    for part in &contents.parts {
+        line(&mut text, &format!("{:>8}  {:<16} {:>10}", part.count, part.name, report::size(part.bytes)));
+    }
+    if let Ok(statement) = std::fs::read(component.with_extension("intoto.json")) {
+        let statement: Value = crate::oci::model::from_bytes("provenance", &statement)?;
+        text.push_str(&of_statement(&statement));
+    }
+    Ok(text)
+}
+
+/// Describes a component in a registry, which is checked as it is when it is pulled.
+///
+/// # Errors
+/// As for pulling.
+pub fn inspect_remote(registry: &Registry, key: Option<&PublicKey>) -> Result<String> {
+    let Found { main, manifest, statement, .. } = find(registry, key)?;
+    let config = registry.pull_bytes(&main.document.config)?;
+    let config: Value = crate::oci::model::from_bytes("config", &config)?;
+    let mut text = format!("manifest   sha256:{}\n", main.digest);
+    text.push_str(&of_manifest(&manifest));
+    for what in ["imports", "exports"] {
+        let names = config["component"][what].as_array().into_iter().flatten();
+        let names: Vec<_> = names.filter_map(Value::as_str).map(str::to_owned).collect();
+        list(&mut text, what, &names);
+    }
+    text.push_str("annotations\n");
+    for (key, value) in &main.document.annotations {
+        line(&mut text, &format!("  {key}: {value}"));
+    }
+    text.push_str("referrers\n");
+    for one in registry.referrers(main.digest)? {
+        line(&mut text, &format!("  sha256:{}  {}", one.digest.0, one.artifact_type.unwrap_or_default()));
+    }
+    if let Some(statement) = &statement {
+        text.push_str(&of_statement(statement));
+    }
+    if key.is_some() {
+        text.push_str("signed     all of it, with this key\n");
+    }
+    Ok(text)
+}
+
+/// Whatever comes from elsewhere is shown without control characters.
+fn line(text: &mut String, line: &str) {
+    text.extend(line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }));
+    text.push('\n');
+}
+
+fn list(text: &mut String, title: &str, names: &[String]) {
+    let _ = writeln!(text, "{title}");
+    for name in names {
+        line(text, &format!("  {name}"));
+    }
+}
+
+fn of_manifest(manifest: &Manifest) -> String {
+    let mut text = String::new();
+    line(&mut text, &format!("names      {}", manifest.names));
+    line(&mut text, &format!("world      {}", manifest.world));
+    line(&mut text, &format!("sha256     {}", manifest.sha256));
+    line(&mut text, &format!("size       {}", report::size(manifest.size)));
+    line(&mut text, &format!("files      {}", manifest.files));
+    line(&mut text, &format!("licences   {}", licenses(manifest)));
+    text.push_str("packages\n");
+    for package in &manifest.checks {
+        let input = manifest.inputs.iter().find(|input| input.name.as_deref() == Some(&package.name));
+        let version = input.and_then(|input| input.version.as_deref()).unwrap_or("?");
+        let license = input.and_then(|input| input.license.as_deref()).unwrap_or("?");
+        line(&mut text, &format!("  {:<24} {version:<16} {license}", package.name));
+    }
+    text.push_str("libraries\n");
+    for (name, size) in &manifest.libraries {
+        line(&mut text, &format!("  {:>10}  {name}", report::size(*size)));
+    }
+    text
+}
+
+fn of_statement(statement: &Value) -> String {
+    let mut text = "provenance\n".to_owned();
+    let predicate = &statement["predicate"];
+    let dependencies = predicate["buildDefinition"]["resolvedDependencies"].as_array();
+    let checkout = dependencies.and_then(|all| all.iter().find(|one| one["name"] == "checkout"));
+    let shown = |value: &Value| value.as_str().map(str::to_owned);
+    for (name, value) in [
+        ("builder", shown(&predicate["runDetails"]["builder"]["id"])),
+        ("build", shown(&predicate["buildDefinition"]["buildType"])),
+        ("source", checkout.and_then(|one| shown(&one["uri"]))),
+        ("revision", checkout.and_then(|one| shown(&one["digest"]["gitCommit"]))),
+        ("inputs", dependencies.map(|all| all.len().to_string())),
+    ] {
+        if let Some(value) = value {
+            line(&mut text, &format!("  {name:<9} {value}"));
+        }
+    }
+    text
+}
+
+/// The world of a component as WIT.
+fn wit_of(bytes: &[u8]) -> Result<String, String> {
+    let decoded = wit_component::decode(bytes).map_err(|error| format!("{error:#}"))?;
+    let mut printer = wit_component::WitPrinter::default();
+    let main = decoded.package();
+    let others: Vec<_> =
+        decoded.resolve().packages.iter().map(|(id, _)| id).filter(|id| *id != main).collect();
+    printer.print(decoded.resolve(), main, &others).map_err(|error| format!("{error:#}"))?;
+    Ok(printer.output.to_string())
+}

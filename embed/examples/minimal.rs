@@ -1,0 +1,33 @@
+//! The least that embeds Python: `cargo run --release --example minimal dist/python.wasm 'print(await greet(name="you"))'`.
+
+use std::time::Duration;
+
+use eryx_embed::{Callback, Embedder, EmbedderOptions, Limits, Pool, Pooling, SessionOptions};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let (component, code) = arguments.next().zip(arguments.next()).ok_or("expected a component and code")?;
+    let embedder = Embedder::with(EmbedderOptions {
+        cache: Some(std::env::temp_dir().join("eryx-minimal")),
+        pooling: Some(Pooling::of(10)),
+        ..EmbedderOptions::default()
+    })?;
+    let schema = r#"{"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}"#;
+    let greet = Callback::new("greet", "Greets somebody.", schema, |arguments| async move {
+        Ok(format!("\"hello, {}\"", arguments.len()))
+    });
+    let pool = Pool::new(&embedder.load(component.as_ref())?, move || SessionOptions {
+        callbacks: vec![greet.clone()],
+        limits: Limits {
+            timeout: Some(Duration::from_secs(1)),
+            max_memory: Some(256 << 20),
+            ..Limits::default()
+        },
+        ..SessionOptions::default()
+    })?;
+    match pool.execute_fresh(&code)? {
+        Ok(printed) => print!("{printed}"),
+        Err(traceback) => eprint!("{traceback}"),
+    }
+    Ok(())
+}

@@ -1,0 +1,398 @@
+//! Stopping a guest from outside: deadlines, cancellation, and the thread that watches over them.
+//!
+//! A guest that is told where the embedder may reach it (see [`Word`]) is asked to stop by a bit that CPython's
+//! evaluation loop looks at anyway, so nothing is slower for it. It then has [`GRACE`] to end the call by itself: an
+//! exception unwinds the Python code and the session lives on. What does not end by then is abandoned: dropped where
+//! it waits, trapped when it is about to raise the exception once more, and trapped by the engine's epoch where the
+//! code was compiled to look at that.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::pin;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use wasmtime::EngineWeak;
+
+use crate::error::{Error, Result};
+
+/// How long a guest that was asked to stop may take to end the call by itself.
+pub(crate) const GRACE: Duration = Duration::from_millis(500);
+/// How often a guest that was asked to stop is asked again: its own writes to the word may undo ours.
+const REMINDER: Duration = Duration::from_millis(20);
+/// `_PY_ASYNC_EXCEPTION_BIT` of CPython 3.14, in `Include/internal/pycore_ceval.h`.
+const ASYNC_EXCEPTION: u32 = 1 << 3;
+
+/// How far a call has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// It may go on.
+    Running,
+    /// The guest is asked to end it.
+    Stopping,
+    /// The guest did not.
+    Abandoned,
+}
+
+/// Why a call was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    TimeLimit,
+    Cancelled,
+}
+
+/// The word in a guest's memory whose bits its Python looks at (`PyThreadState::eval_breaker`).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Word(NonNull<AtomicU32>);
+
+// SAFETY: it is only used under the lock of a `Control`, and atomically.
+unsafe impl Send for Word {}
+
+impl Word {
+    /// Takes the word that the bytes of `place` are, if they can be one.
+    ///
+    /// # Safety
+    /// `place` must lie in the linear memory of an instance, and [`Control::forget_word`] must be called before that
+    /// memory is given up.
+    pub(crate) unsafe fn of(place: &[u8]) -> Option<Self> {
+        let word = NonNull::new(std::ptr::with_exposed_provenance_mut::<AtomicU32>(
+            place.as_ptr().expose_provenance(),
+        ))?;
+        (place.len() == size_of::<u32>() && word.is_aligned()).then_some(Self(word))
+    }
+
+    fn interrupt(self) {
+        // SAFETY: the memory is there, as the maker of the word has promised; it does not move, since the engines are
+        // configured so. The guest's code is no Rust code and reads the word with plain loads; the embedder never
+        // reads it, but for the slice that `of` was given.
+        unsafe { self.0.as_ref() }.fetch_or(ASYNC_EXCEPTION, Ordering::Relaxed);
+    }
+}
+
+/// What the embedder and the watcher share about one instance.
+pub(crate) struct Control {
+    state: Mutex<State>,
+    stage: watch::Sender<Stage>,
+    /// The engine, if the guest's code looks at its epoch.
+    epochs: Option<EngineWeak>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    word: Option<Word>,
+    call: Option<Call>,
+    /// Cancelled while there was no call: the next one is stopped.
+    cancelled: bool,
+}
+
+#[derive(Debug)]
+struct Call {
+    id: u64,
+    /// Why it is stopped, and since when.
+    stopped: Option<(Reason, Instant)>,
+}
+
+impl Control {
+    pub(crate) fn new(epochs: Option<EngineWeak>) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), stage: watch::Sender::new(Stage::Running), epochs })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a call that ends with the guard. `limit` is the time that it may take.
+    pub(crate) fn begin(self: &Arc<Self>, limit: Option<Duration>) -> Result<CallGuard> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        self.stage.send_replace(Stage::Running);
+        let cancelled = {
+            let mut state = self.lock();
+            state.call = Some(Call { id, stopped: None });
+            std::mem::take(&mut state.cancelled)
+        };
+        let guard = CallGuard { control: Arc::clone(self), id };
+        if cancelled {
+            self.cancel()?;
+        }
+        // A limit beyond what the clock can tell is none that matters.
+        if let Some(deadline) = limit.and_then(|limit| Instant::now().checked_add(limit)) {
+            WATCHER.add(deadline, id, self)?;
+        }
+        Ok(guard)
+    }
+
+    /// Stops the call under way, or else the next one.
+    pub(crate) fn cancel(self: &Arc<Self>) -> Result<()> {
+        let now = Instant::now();
+        let id = {
+            let mut state = self.lock();
+            match &mut state.call {
+                None => {
+                    state.cancelled = true;
+                    return Ok(());
+                }
+                Some(call) => {
+                    call.stopped.get_or_insert((Reason::Cancelled, now));
+                    call.id
+                }
+            }
+        };
+        match self.remind(id, now) {
+            Some(next) => WATCHER.add(next, id, self),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks the guest to end a call, and gives it up when it is over its time of grace; when to do so again.
+    fn remind(&self, call: u64, now: Instant) -> Option<Instant> {
+        let mut state = self.lock();
+        let current = state.call.as_mut().filter(|current| current.id == call)?;
+        let (_, since) = *current.stopped.get_or_insert((Reason::TimeLimit, now));
+        // Who cannot be asked cannot answer either.
+        let over = now.saturating_duration_since(since) >= GRACE || state.word.is_none();
+        let stage = if over { Stage::Abandoned } else { Stage::Stopping };
+        self.stage.send_if_modified(|current| std::mem::replace(current, stage) != stage);
+        if let Some(word) = state.word {
+            word.interrupt();
+        }
+        if over && let Some(engine) = self.epochs.as_ref().and_then(EngineWeak::upgrade) {
+            engine.increment_epoch();
+        }
+        Some(now + REMINDER)
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        *self.stage.borrow()
+    }
+
+    /// Waits until the call under way is at `stage` or beyond.
+    pub(crate) async fn reached(&self, stage: Stage) {
+        let mut stages = self.stage.subscribe();
+        // The sender lives as long as `self`, so the only outcome is that the stage was reached.
+        let _ = stages.wait_for(|current| *current >= stage).await;
+    }
+
+    /// Takes the word that the guest has told.
+    pub(crate) fn tell_word(&self, word: Word) {
+        self.lock().word = Some(word);
+    }
+
+    /// Must be called before the instance's memory is given up.
+    pub(crate) fn forget_word(&self) {
+        self.lock().word = None;
+    }
+}
+
+/// A call under way; it is over when this is dropped.
+pub(crate) struct CallGuard {
+    control: Arc<Control>,
+    id: u64,
+}
+
+impl CallGuard {
+    /// Why the call is stopped, if it is.
+    pub(crate) fn reason(&self) -> Option<Reason> {
+        let state = self.control.lock();
+        state.call.as_ref().and_then(|call| call.stopped).map(|(reason, _)| reason)
+    }
+}
+
+impl Drop for CallGuard {
+    fn drop(&mut self) {
+        self.control.lock().call = None;
+        WATCHER.remove(self.id);
+    }
+}
+
+/// The one thread of the process that looks after all deadlines.
+struct Watcher {
+    queue: Mutex<Queue>,
+    earlier: Condvar,
+}
+
+struct Queue {
+    due: BTreeMap<(Instant, u64), Arc<Control>>,
+    /// Under which time a call stands in `due`.
+    times: BTreeMap<u64, Instant>,
+    /// When the thread looks next, if it is going to; it may be early.
+    wakes: Option<Instant>,
+    started: bool,
+}
+
+static WATCHER: Watcher = Watcher {
+    queue: Mutex::new(Queue { due: BTreeMap::new(), times: BTreeMap::new(), wakes: None, started: false }),
+    earlier: Condvar::new(),
+};
+
+impl Watcher {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has a call looked at, at `at`, or earlier if that was asked for before.
+    fn add(&'static self, at: Instant, id: u64, control: &Arc<Control>) -> Result<()> {
+        let mut queue = self.lock();
+        if !queue.started {
+            std::thread::Builder::new().name("eryx-watcher".to_owned()).spawn(|| self.watch()).map_err(
+                |error| Error::from(error).context("cannot start the thread that watches time limits"),
+            )?;
+            queue.started = true;
+        }
+        if queue.times.get(&id).is_some_and(|earlier| *earlier <= at) {
+            return Ok(());
+        }
+        if let Some(later) = queue.times.insert(id, at) {
+            queue.due.remove(&(later, id));
+        }
+        queue.due.insert((at, id), Arc::clone(control));
+        // The thread may sleep on towards an earlier time, where it will find this one, too.
+        if queue.wakes.is_none_or(|wakes| at < wakes) {
+            queue.wakes = Some(at);
+            self.earlier.notify_one();
+        }
+        Ok(())
+    }
+
+    fn remove(&self, id: u64) {
+        let mut queue = self.lock();
+        if let Some(at) = queue.times.remove(&id) {
+            queue.due.remove(&(at, id));
+        }
+    }
+
+    fn watch(&self) {
+        let mut queue = self.lock();
+        loop {
+            let now = Instant::now();
+            while let Some(entry) = queue.due.first_entry().filter(|entry| entry.key().0 <= now) {
+                let ((_, id), control) = entry.remove_entry();
+                // The control's own lock is never waited for under ours.
+                drop(queue);
+                let next = control.remind(id, now);
+                queue = self.lock();
+                // A call that has ended meanwhile is no longer among the times.
+                match next {
+                    Some(next) if queue.times.contains_key(&id) => {
+                        queue.times.insert(id, next);
+                        queue.due.insert((next, id), control);
+                    }
+                    _ => {
+                        queue.times.remove(&id);
+                    }
+                }
+            }
+            queue.wakes = queue.due.first_key_value().map(|((at, _), _)| *at);
+            queue = match queue.wakes {
+                None => self.earlier.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                Some(at) => {
+                    let wait = at.saturating_duration_since(now);
+                    self.earlier.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+}
+
+/// The first of two futures to be ready; the other one is dropped.
+pub(crate) async fn race<A, B>(
+    first: impl Future<Output = A>,
+    second: impl Future<Output = B>,
+) -> Raced<A, B> {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    std::future::poll_fn(|context| {
+        if let Poll::Ready(value) = first.as_mut().poll(context) {
+            return Poll::Ready(Raced::First(value));
+        }
+        second.as_mut().poll(context).map(Raced::Second)
+    })
+    .await
+}
+
+/// What [`race`] gives.
+pub(crate) enum Raced<A, B> {
+    First(A),
+    Second(B),
+}
+
+/// Stops what a session does, from any thread.
+#[derive(Clone)]
+pub struct Canceller(pub(crate) Arc<Control>);
+
+impl Canceller {
+    /// Stops the call under way, or else the next one. It ends with [`crate::Cause::Cancelled`]; Python code is stopped
+    /// by an exception and leaves the session usable, native code only as [`crate::Limits::stop_native_code`] says.
+    ///
+    /// # Errors
+    /// When the thread cannot be started that sees to it.
+    pub fn cancel(&self) -> Result<()> {
+        self.0.cancel()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_four_aligned_bytes() {
+        let memory = [0_u64; 2];
+        let bytes: Vec<&[u8]> = {
+            // SAFETY: the bytes of an array of integers.
+            let all = unsafe { std::slice::from_raw_parts(memory.as_ptr().cast::<u8>(), 16) };
+            vec![&all[..4], &all[1..5], &all[4..7], &all[4..8], &all[..0]]
+        };
+        // SAFETY: nobody writes through these.
+        let found: Vec<bool> = bytes.iter().map(|place| unsafe { Word::of(place) }.is_some()).collect();
+        assert_eq!(found, [true, false, false, true, false]);
+    }
+
+    #[test]
+    fn a_guest_that_can_be_asked_is_asked_again_and_then_abandoned() {
+        let memory: &'static AtomicU32 = Box::leak(Box::new(AtomicU32::new(0)));
+        let control = Control::new(None);
+        // SAFETY: the memory is never given up.
+        let bytes = unsafe { std::slice::from_raw_parts(memory.as_ptr().cast::<u8>(), 4) };
+        // SAFETY: as above.
+        control.tell_word(unsafe { Word::of(bytes) }.unwrap());
+        let call = control.begin(Some(Duration::from_millis(1))).unwrap();
+        let wait_for = |wanted: &dyn Fn() -> bool| {
+            let start = Instant::now();
+            while !wanted() {
+                assert!(start.elapsed() < Duration::from_secs(20));
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        wait_for(&|| memory.load(Ordering::Relaxed) == ASYNC_EXCEPTION);
+        assert_eq!(call.reason(), Some(Reason::TimeLimit));
+        memory.store(0, Ordering::Relaxed);
+        wait_for(&|| memory.load(Ordering::Relaxed) == ASYNC_EXCEPTION);
+        wait_for(&|| control.stage() == Stage::Abandoned);
+        drop(call);
+        memory.store(0, Ordering::Relaxed);
+        std::thread::sleep(3 * REMINDER);
+        assert_eq!(memory.load(Ordering::Relaxed), 0, "a call that is over is left alone");
+        let call = control.begin(Some(Duration::from_secs(3600))).unwrap();
+        assert_eq!((control.stage(), call.reason()), (Stage::Running, None));
+        Canceller(Arc::clone(&control)).cancel().unwrap();
+        assert_eq!((control.stage(), call.reason()), (Stage::Stopping, Some(Reason::Cancelled)));
+        control.forget_word();
+        memory.store(0, Ordering::Relaxed);
+        wait_for(&|| control.stage() == Stage::Abandoned);
+        assert_eq!(memory.load(Ordering::Relaxed), 0, "a word that is forgotten is not written to");
+    }
+
+    #[test]
+    fn a_cancellation_before_the_call_stops_it() {
+        let control = Control::new(None);
+        control.cancel().unwrap();
+        let call = control.begin(None).unwrap();
+        assert_eq!((control.stage(), call.reason()), (Stage::Abandoned, Some(Reason::Cancelled)));
+        drop(call);
+        assert_eq!(control.begin(None).unwrap().reason(), None);
+    }
+}

@@ -1,0 +1,45 @@
+//! The reference embedder: runs components of the world `eryx:sandbox/sandbox` in wasmtime.
+//!
+//! [`Embedder`] owns the engines and the cache of compiled code, [`Image`] is one component, [`Session`] is one
+//! instance with its own memory, limits and grants, and [`Pool`] gives each execution a fresh instance. What may wait
+//! has two forms: a blocking one, and one ending in `_async` for use on an executor (tokio's).
+//!
+//! ```no_run
+//! use eryx_embed::{Embedder, EmbedderOptions, Pool, Pooling, SessionOptions};
+//!
+//! # fn main() -> Result<(), eryx_embed::Error> {
+//! let embedder = Embedder::with(EmbedderOptions {
+//!     cache: Some("cache".into()),
+//!     pooling: Some(Pooling::of(100)),
+//!     ..EmbedderOptions::default()
+//! })?;
+//! let pool = Pool::new(&embedder.load("dist/python.wasm".as_ref())?, SessionOptions::default)?;
+//! println!("{:?}", pool.execute_fresh("print(1 + 1)")?);
+//! # Ok(()) }
+//! ```
+
+mod bindings;
+mod cache;
+mod control;
+pub mod digest;
+mod engine;
+pub mod error;
+mod failure;
+mod grant;
+mod image;
+mod limits;
+mod output;
+mod pool;
+mod session;
+
+pub use control::Canceller;
+pub use digest::Digest;
+pub use engine::{Compiling, Embedder, EmbedderOptions, OnCompile, Pooling, Stacks};
+pub use error::Error;
+pub use failure::{Cause, Failure};
+pub use grant::Grant;
+pub use image::Image;
+pub use limits::{Limits, format_size, parse_duration, parse_size};
+pub use output::Output;
+pub use pool::Pool;
+pub use session::{Callback, CallbackResult, Input, Session, SessionOptions, TraceEvent};

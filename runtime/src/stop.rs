@@ -1,0 +1,234 @@
+//! Being stopped from outside: by a bit that CPython's evaluation loop looks at anyway, so that it costs nothing.
+//!
+//! CPython raises an exception in a thread (`PyThreadState_SetAsyncExc`) when it finds a bit set in a word of the
+//! thread's state. We keep the exception armed while code of the session runs, without the bit; an embedder that asked
+//! for it (by the environment variable [`REQUEST`]) is told where the word is, and sets the bit from a thread of its own.
+//!
+//! The world has no function for it, so it is told by `report-trace` with line 0: the context is a string whose bytes are
+//! the word itself, which lets the embedder's engine vouch for the place. A second event with line 0 tells it before
+//! each time the exception is raised, so that it can trap what has been asked too often.
+
+use alloc::string::String;
+use core::ffi::{CStr, c_char, c_int, c_uint, c_ulong, c_void};
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::abi::Entry;
+use crate::call::{Call, Value};
+use crate::error::{Error, Result};
+use crate::interpreter::{has_import, world};
+use crate::python::{Object, RawObject};
+
+/// The environment variable by which an embedder asks for the word; Python code does not see it.
+const REQUEST: &CStr = c"ERYX_EVAL_BREAKER";
+const REPORT: &str = "report-trace";
+const WORD_TOLD: &str = r#"{"event":"eval-breaker"}"#;
+const ABOUT_TO_STOP: &str = r#"{"event":"stopping"}"#;
+
+/// `offsetof(PyThreadState, eval_breaker)` in CPython 3.14: after three pointers. [`offer`] makes sure of it.
+const BREAKER_OFFSET: usize = 3 * size_of::<usize>();
+/// `_PY_ASYNC_EXCEPTION_BIT`.
+const ASYNC_EXCEPTION: usize = 1 << 3;
+
+const TYPE_IS_IMMUTABLE: c_uint = 1 << 8;
+const SLOT_DOC: c_int = 56;
+const SLOT_NEW: c_int = 65;
+const SLOT_STR: c_int = 70;
+
+type NewFunction = unsafe extern "C" fn(*mut RawObject, *mut RawObject, *mut RawObject) -> *mut RawObject;
+
+/// `PyType_Slot`.
+#[repr(C)]
+struct Slot {
+    slot: c_int,
+    function: *mut c_void,
+}
+
+/// `PyType_Spec`.
+#[repr(C)]
+struct Spec {
+    name: *const c_char,
+    basic_size: c_int,
+    item_size: c_int,
+    flags: c_uint,
+    slots: *mut Slot,
+}
+
+unsafe extern "C" {
+    static mut PyExc_BaseException: *mut RawObject;
+
+    fn getenv(name: *const c_char) -> *const c_char;
+    fn unsetenv(name: *const c_char) -> c_int;
+    fn PyThreadState_Get() -> *mut c_void;
+    fn PyThread_get_thread_ident() -> c_ulong;
+    fn PyThreadState_SetAsyncExc(thread: c_ulong, exception: *mut RawObject) -> c_int;
+    fn PyType_FromSpecWithBases(spec: *mut Spec, bases: *mut RawObject) -> *mut RawObject;
+    fn PyType_GetSlot(class: *mut RawObject, slot: c_int) -> *mut c_void;
+    fn PyObject_Vectorcall(
+        function: *mut RawObject,
+        arguments: *const *mut RawObject,
+        count: usize,
+        names: *mut RawObject,
+    ) -> *mut RawObject;
+}
+
+/// Whether the embedder asks for the word.
+static REQUESTED: AtomicBool = AtomicBool::new(false);
+/// The word's address once it was told, else 0.
+static WORD: AtomicUsize = AtomicUsize::new(0);
+/// The address of the exception's class once it was made, else 0.
+static CLASS: AtomicUsize = AtomicUsize::new(0);
+
+/// Looks whether the embedder asks for the word, and hides that it did. Called when the environment has been read.
+pub fn look_at_environment() {
+    // SAFETY: the name is a C string; the value is one, and is looked at before the environment changes.
+    unsafe {
+        let value = getenv(REQUEST.as_ptr());
+        if !value.is_null() && CStr::from_ptr(value) == c"1" {
+            REQUESTED.store(has_import(REPORT), Ordering::Relaxed);
+            unsetenv(REQUEST.as_ptr());
+        }
+    }
+}
+
+/// Tells the embedder the word if it asked for it. Called before each call of an export; Python runs.
+///
+/// # Errors
+/// What Python raised when the exception's class was made.
+pub fn offer() -> Result<()> {
+    if !REQUESTED.load(Ordering::Relaxed) || WORD.load(Ordering::Relaxed) != 0 {
+        return Ok(());
+    }
+    class()?;
+    // SAFETY: the state is at least that large, as CPython's headers say.
+    let word = unsafe { AtomicUsize::from_ptr(PyThreadState_Get().byte_add(BREAKER_OFFSET).cast()) };
+    let before = word.load(Ordering::Relaxed);
+    // Disarming sets the bit, too, which shows whether the word is the one.
+    set_exception(ptr::null_mut());
+    let found = word.load(Ordering::Relaxed) == before | ASYNC_EXCEPTION;
+    word.store(before, Ordering::Relaxed);
+    // The upper bytes count what `sys.monitoring` was asked; they must be UTF-8, or we wait for the next call.
+    if found && before.to_le_bytes().is_ascii() {
+        report(WORD_TOLD, |call| call.push_lent(word.as_ptr().cast(), size_of::<usize>()))?;
+        WORD.store(word.as_ptr() as usize, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// The class of the exception, `eryx.Stopped`; a reference that lives for ever.
+pub fn class() -> Result<Object> {
+    let known = CLASS.load(Ordering::Relaxed) as *mut RawObject;
+    if !known.is_null() {
+        // SAFETY: the class is never given up.
+        return Ok(unsafe { Object::borrowed(known) });
+    }
+    let doc = c"The embedder stops this execution: its time is over, or it was cancelled.";
+    let mut slots = [
+        Slot { slot: SLOT_NEW, function: new_exception as NewFunction as *mut c_void },
+        Slot { slot: SLOT_STR, function: text as unsafe extern "C" fn(_) -> _ as *mut c_void },
+        Slot { slot: SLOT_DOC, function: doc.as_ptr().cast_mut().cast() },
+        Slot { slot: 0, function: ptr::null_mut() },
+    ];
+    let mut spec = Spec {
+        name: c"eryx.Stopped".as_ptr(),
+        basic_size: 0,
+        item_size: 0,
+        flags: TYPE_IS_IMMUTABLE,
+        slots: slots.as_mut_ptr(),
+    };
+    // SAFETY: the specification lives during the call, and Python copies what it keeps but for the documentation and
+    // the name, which are constants. The base is a class that always exists.
+    let class = unsafe { Object::owned(PyType_FromSpecWithBases(&raw mut spec, PyExc_BaseException)) }?;
+    CLASS.store(class.clone().into_raw() as usize, Ordering::Relaxed);
+    Ok(class)
+}
+
+/// `_eryx.stoppable(function, *arguments)`: calls a function which the embedder may stop meanwhile.
+///
+/// # Safety
+/// `arguments` must be `count` objects, as Python passes them.
+pub unsafe extern "C" fn stoppable(
+    _: *mut RawObject,
+    arguments: *const *mut RawObject,
+    count: isize,
+) -> *mut RawObject {
+    let Some(count) = usize::try_from(count).ok().and_then(|count| count.checked_sub(1)) else {
+        return crate::python::raise(&Error::new("expected a function"));
+    };
+    arm();
+    // SAFETY: there is at least one argument, which is called with the others.
+    let result = unsafe { PyObject_Vectorcall(*arguments, arguments.add(1), count, ptr::null_mut()) };
+    disarm();
+    result
+}
+
+fn arm() {
+    if WORD.load(Ordering::Relaxed) != 0 {
+        set_exception(CLASS.load(Ordering::Relaxed) as *mut RawObject);
+        clear_bit();
+    }
+}
+
+fn disarm() {
+    if WORD.load(Ordering::Relaxed) != 0 {
+        set_exception(ptr::null_mut());
+        clear_bit();
+    }
+}
+
+fn set_exception(class: *mut RawObject) {
+    // SAFETY: Python runs in this thread; the class is one or null.
+    unsafe { PyThreadState_SetAsyncExc(PyThread_get_thread_ident(), class) };
+}
+
+/// Takes the bit back that arming sets.
+fn clear_bit() {
+    let word = WORD.load(Ordering::Relaxed) as *mut usize;
+    // SAFETY: the word was told, so it is there; the embedder changes it only atomically, and sets the bit again if we
+    // undo what it wants.
+    unsafe { AtomicUsize::from_ptr(word) }.fetch_and(!ASYNC_EXCEPTION, Ordering::Relaxed);
+}
+
+/// `eryx.Stopped.__new__`: CPython calls it when it raises the exception that is armed.
+unsafe extern "C" fn new_exception(
+    class: *mut RawObject,
+    arguments: *mut RawObject,
+    keywords: *mut RawObject,
+) -> *mut RawObject {
+    if WORD.load(Ordering::Relaxed) != 0 {
+        // What is armed is disarmed when it is raised, unless CPython is patched: code that catches it gets it again.
+        arm();
+        if let Err(error) = report(ABOUT_TO_STOP, |call| call.push(Value::String("{}".into()))) {
+            return crate::python::raise(&error);
+        }
+    }
+    // SAFETY: every class has this slot, and it takes what we were given.
+    unsafe {
+        let new = PyType_GetSlot(PyExc_BaseException, SLOT_NEW);
+        let new: NewFunction = core::mem::transmute(new);
+        new(class, arguments, keywords)
+    }
+}
+
+unsafe extern "C" fn text(_: *mut RawObject) -> *mut RawObject {
+    match Object::str(b"the embedder stopped this execution") {
+        Ok(text) => text.into_raw(),
+        Err(error) => crate::python::raise(&error),
+    }
+}
+
+/// Reports an event of ours; not by way of Python objects, since the context may be lent.
+fn report(event: &str, push_context: impl FnOnce(&mut Call)) -> Result<()> {
+    let import = world().imports.iter().find(|import| import.name == REPORT);
+    let Some(Entry::Sync(function)) = import.map(|import| import.entry) else {
+        return Err(Error::new(alloc::format!("this component has no import `{REPORT}`")));
+    };
+    let mut call = Call::default();
+    // The first argument has to end on top.
+    push_context(&mut call);
+    call.push(Value::String(String::from(event)));
+    call.push(Value::Unsigned(0));
+    // SAFETY: the call lives, and holds the arguments as the bindings expect them.
+    unsafe { function(&raw mut call) };
+    Ok(())
+}
