@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use eryx_build::embed::{Embedder, Image, Session, SessionOptions};
+use eryx_embed::{Embedder, Image, Session, SessionOptions};
 use eryx_build::layout::Layout;
 
 /// Builds the component, whose last step tries the package, and loads it.
