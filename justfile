@@ -60,11 +60,11 @@ verify *PKG:
 diff ONE OTHER:
     @{{ tool }} diff "$@"
 
-# List the packages that recipes build.
+# List the packages that recipes build; with `--affected-by NAME…` those that change when these recipes do.
 [group('build')]
 [no-cd]
-recipes:
-    @{{ tool }} recipes
+recipes *ARGS:
+    @{{ tool }} recipes "$@"
 
 # Open a shell where a step failed, such as `just shell "extension numpy"`.
 [group('build')]
@@ -108,6 +108,12 @@ inspect WHAT *ARGS:
 run COMPONENT *ARGS:
     @{{ tool }} run "$@"
 
+# Compile a component ahead of time, into `COMPONENT.native`.
+[group('use')]
+[no-cd]
+compile COMPONENT:
+    @{{ tool }} compile "$@"
+
 # Check a component: its surface, its sections, and every package in it.
 [group('use')]
 [no-cd]
@@ -127,12 +133,17 @@ build:
 # Run all tests; builds the components they need.
 [group('develop')]
 test *ARGS:
-    cargo test --release --no-fail-fast --workspace --features eryx-build/e2e "$@"
+    cargo test --release --no-fail-fast -p eryx-build -p eryx-embed --features eryx-build/e2e "$@"
+
+# Run the load test of the service; it needs `dist/python.wasm`.
+[group('develop')]
+test-load:
+    cargo test --release -p eryx-serve --features e2e
 
 # Run the tests that need no component.
 [group('develop')]
 test-fast *ARGS:
-    cargo test --release --no-fail-fast --workspace "$@"
+    cargo test --release --no-fail-fast -p eryx-build -p eryx-embed "$@"
 
 # Measure; a table, and `target/bench.json`.
 [group('develop')]
@@ -152,6 +163,11 @@ lint:
     cargo fmt --manifest-path runtime/Cargo.toml --check
     cargo clippy --release --workspace --all-targets --all-features --locked -- -D warnings
     cargo clippy --release --manifest-path runtime/Cargo.toml --locked -- -D warnings
+
+# Check the workflows with actionlint.
+[group('develop')]
+workflows:
+    .ci/workflows
 
 # Check licences and advisories of all crates; needs cargo-deny.
 [group('develop')]

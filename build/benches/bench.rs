@@ -11,6 +11,9 @@
 //! numpy's is the same interpreter with the wheel of the same version that the package index has, which pip fetches
 //! into `target/`.
 
+#[path = "bench/sandbox.rs"]
+mod sandbox;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -138,6 +141,8 @@ fn run() -> Result<()> {
     {
         with_numpy(&layout, python.as_deref(), &image, &mut entries)?;
     }
+
+    sandbox::measure(&component, &layout.cache, &mut entries)?;
 
     show(&entries);
     let path = layout.checkout.join("target/bench.json");
@@ -327,16 +332,17 @@ fn seconds(printed: &str) -> Result<f64> {
 }
 
 fn show(entries: &[Entry]) {
-    println!("{:<18}{:>14}{:>14}{:>10}", "what", "value", "baseline", "ratio");
+    println!("{:<24}{:>14}{:>14}{:>10}", "what", "value", "baseline", "ratio");
     for entry in entries {
         let told = |value: f64| match entry.unit {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size")]
             "bytes" => report::size(value as u64),
+            "/s" => format!("{value:.0} /s"),
             _ if value < 1e-3 => format!("{:.1} us", value * 1e6),
             _ => format!("{:.1} ms", value * 1e3),
         };
         let baseline = entry.baseline.map_or_else(|| "-".to_owned(), told);
         let ratio = entry.ratio().map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
-        println!("{:<18}{:>14}{baseline:>14}{ratio:>10}", entry.name, told(entry.value));
+        println!("{:<24}{:>14}{baseline:>14}{ratio:>10}", entry.name, told(entry.value));
     }
 }

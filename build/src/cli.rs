@@ -72,7 +72,11 @@ enum Verb {
     /// Describe a component: packages, versions, licences, sizes, imports and exports.
     Inspect(publish::InspectArgs),
     /// List the packages that recipes build, with versions.
-    Recipes,
+    Recipes {
+        /// Only the names of packages that change when these recipes do.
+        #[arg(long, value_name = "NAME", num_args = 1..)]
+        affected_by: Vec<String>,
+    },
     /// Remove everything from the cache.
     Clean,
     /// Open a shell in the work directory of a step that failed.
@@ -178,7 +182,7 @@ fn run(verb: Verb) -> Result<u8> {
         Verb::Publish(arguments) => publish::publish(&arguments),
         Verb::Pull(arguments) => publish::pull(&arguments),
         Verb::Inspect(arguments) => publish::inspect(&arguments),
-        Verb::Recipes => other::recipes(),
+        Verb::Recipes { affected_by } => other::recipes(&affected_by),
         Verb::Clean => other::clean(),
         Verb::Shell { step } => other::shell(&step),
     }

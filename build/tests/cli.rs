@@ -144,6 +144,22 @@ fn recipes_are_golden() {
 }
 
 #[test]
+fn what_a_change_of_recipes_affects_is_listed() {
+    let place = Place::with_checkout();
+    let affected = |names: &[&str]| {
+        let answer = place.run(&[&["recipes", "--affected-by"], names].concat());
+        assert_eq!((answer.status, answer.stderr.as_str()), (0, ""), "{names:?}");
+        answer.stdout.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(affected(&["numpy", "not-any-more"]), ["numpy"]);
+    assert!(affected(&["pydantic-core"]).contains(&"pydantic".to_owned()));
+    // zlib is in the interpreter, and that in everything.
+    let all = affected(&["zlib"]);
+    assert_eq!(all, affected(&["cpython"]));
+    assert!(all.contains(&"numpy".to_owned()) && !all.contains(&"zlib".to_owned()), "{all:?}");
+}
+
+#[test]
 fn a_checkout_is_needed_to_build() {
     let place = Place::new();
     for verb in [

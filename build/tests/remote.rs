@@ -42,7 +42,7 @@ impl Site {
             let mut zip = zip::ZipWriter::new(fs::File::create(&path).unwrap());
             zip.start_file(format!("{role}/data"), zip::write::SimpleFileOptions::default()).unwrap();
             // Noise, so that it stays as long when it is packed.
-            let noise = (0..300_000_u64 + place as u64).map(|at| (at * at * 2_654_435_761 >> 17) as u8);
+            let noise = (0..300_000_u64 + place as u64).map(|at| ((at * at * 2_654_435_761) >> 17) as u8);
             zip.write_all(&noise.collect::<Vec<_>>()).unwrap();
             zip.finish().unwrap();
             let (sha256, size) = Digest::of_file(&path).unwrap();

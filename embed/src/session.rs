@@ -262,6 +262,11 @@ impl Session {
         !self.failed
     }
 
+    /// Changes the time that each further call may take.
+    pub fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.timeout = timeout;
+    }
+
     /// What stops this session's calls from another thread.
     #[must_use]
     pub fn canceller(&self) -> Canceller {

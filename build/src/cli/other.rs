@@ -10,6 +10,7 @@ use crate::command::Failed;
 use crate::error::{Context, Error, Result};
 use crate::execute::work_prefix;
 use crate::layout::{FAILED, Layout};
+use crate::name::PackageName;
 use crate::recipe::Catalog;
 use crate::report;
 use crate::run::{self, Code, RunOptions};
@@ -77,8 +78,15 @@ fn manifest_checks(component: &Path) -> Result<Vec<Package>> {
     serde_json::from_value(manifest["checks"].clone()).map_err(malformed)
 }
 
-pub(super) fn recipes() -> Result<u8> {
+pub(super) fn recipes(affected_by: &[String]) -> Result<u8> {
     let catalog = Catalog::load(&Layout::discover()?.recipes())?;
+    if !affected_by.is_empty() {
+        let changed = affected_by.iter().map(|name| PackageName::new(name)).collect::<Result<Vec<_>>>()?;
+        for name in catalog.affected_by(&changed) {
+            println!("{name}");
+        }
+        return Ok(0);
+    }
     for recipe in catalog.iter() {
         let kind = format!("{:?}", recipe.kind).to_lowercase();
         println!(

@@ -182,6 +182,35 @@ fn walk<'r>(
     None
 }
 
+impl Catalog {
+    /// The packages that give something else when these recipes change: they themselves, and what is compiled
+    /// against them or needs them, however far away. Names of no recipe are passed over: a change may remove one.
+    #[must_use]
+    pub fn affected_by(&self, changed: &[PackageName]) -> Vec<PackageName> {
+        let mut affected: std::collections::BTreeSet<PackageName> = changed.iter().cloned().collect();
+        loop {
+            let before = affected.len();
+            // Every package is compiled against the interpreter without naming it.
+            let all = self.iter().any(|one| one.kind == Kind::Interpreter && affected.contains(&one.name));
+            for recipe in self.iter() {
+                let needs = |name: &PackageName| affected.contains(name);
+                let runs = |name: &str| PackageName::new(name).is_ok_and(|name| needs(&name));
+                if (all && recipe.is_package())
+                    || recipe.requires_host.iter().any(needs)
+                    || recipe.requires_run.iter().any(|one| runs(one.name.as_ref()))
+                {
+                    affected.insert(recipe.name.clone());
+                }
+            }
+            if affected.len() == before {
+                break;
+            }
+        }
+        let packages = self.iter().filter(|recipe| recipe.is_package() && affected.contains(&recipe.name));
+        packages.map(|recipe| recipe.name.clone()).collect()
+    }
+}
+
 impl crate::resolve::Recipes for Catalog {
     fn version(&self, name: &PackageName) -> Option<pep440_rs::Version> {
         self.get(name).filter(|recipe| recipe.is_package()).map(|recipe| recipe.version.clone())

@@ -1,4 +1,5 @@
-//! Serves Python over HTTP: `cargo run --release --example serve dist/python.wasm [ADDRESS]`.
+//! Serves Python over HTTP, as an example of an embedder with many guests at once:
+//! `cargo run --release -p eryx-serve dist/python.wasm [ADDRESS]`.
 //!
 //! ```console
 //! $ curl --data-binary 'print(1 + 1)' -H 'x-time-limit: 500ms' http://127.0.0.1:8080/execute
@@ -23,7 +24,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eryx_embed::{Cause, Embedder, EmbedderOptions, Limits, Pool, Pooling, SessionOptions, parse_duration};
+use eryx_embed::{Cause, Limits, Pool, SessionOptions, parse_duration};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{HeaderValue, RETRY_AFTER};
@@ -72,6 +73,9 @@ struct Service {
 }
 
 /// Serves until `shutdown` is ready, then answers what has come so far.
+///
+/// # Errors
+/// None at present: what fails is a connection.
 pub async fn serve(
     listener: TcpListener,
     pool: Pool,
@@ -168,30 +172,4 @@ fn told(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(text.into()));
     *response.status_mut() = status;
     response
-}
-
-/// Makes the pool that [`serve`] takes.
-pub fn pool(component: &str, bounds: Bounds) -> Result<Pool, eryx_embed::Error> {
-    let embedder = Embedder::with(EmbedderOptions {
-        cache: Some(std::env::temp_dir().join("eryx-serve")),
-        pooling: Some(Pooling::of(bounds.slots)),
-        ..EmbedderOptions::default()
-    })?;
-    let image = embedder.load(component.as_ref())?;
-    Pool::new(&image, move || SessionOptions { limits: bounds.guest, ..SessionOptions::default() })
-}
-
-#[allow(dead_code, reason = "the load test has a main of its own")]
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let component = arguments.next().ok_or("expected a component")?;
-    let bounds = Bounds::default();
-    let pool = tokio::task::spawn_blocking(move || pool(&component, bounds)).await??;
-    let listener = TcpListener::bind(arguments.next().as_deref().unwrap_or("127.0.0.1:8080")).await?;
-    println!("http://{}", listener.local_addr()?);
-    let shutdown = async {
-        let _ = tokio::signal::ctrl_c().await;
-    };
-    Ok(serve(listener, pool, bounds, shutdown).await?)
 }

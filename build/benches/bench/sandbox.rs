@@ -1,0 +1,166 @@
+//! Fresh sandboxes from a pool: what one costs, how many there are in a second, and how much memory an idle one takes.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use eryx_build::error::{Error, Result};
+use eryx_embed::{Embedder, EmbedderOptions, Image, Limits, Pool, Pooling, Session, SessionOptions};
+
+use super::{Entry, RUNS, TIMED};
+
+const CODE: &str = "1+1";
+/// What runs at the speed of the interpreter alone.
+const LOOP: &str = "
+def fib(n):
+    return n if n < 2 else fib(n - 1) + fib(n - 2)
+def work():
+    fib(20)
+    for i in range(200_000): pass
+timed(work)
+";
+
+/// Adds the entries of a component.
+pub fn measure(component: &Path, cache: &Path, entries: &mut Vec<Entry>) -> Result<()> {
+    let slots = 1100;
+    let embedder = Embedder::with(EmbedderOptions {
+        cache: Some(cache.to_owned()),
+        pooling: Some(Pooling::of(slots)),
+        ..EmbedderOptions::default()
+    })?;
+    let image = embedder.load(component)?;
+    footprint(&image, entries)?;
+    let pool = Pool::new(&image, SessionOptions::default)?;
+    let session = median(|| image.session(SessionOptions::default()).map(drop).map_err(Error::from))?;
+    // The baselines are what we promise.
+    entries.push(entry("instantiate, pooled", session, Some(10e-6)));
+    let fresh = median(|| pool.execute_fresh(CODE).map(drop).map_err(Error::from))?;
+    entries.push(entry("fresh 1+1, CPU", fresh, Some(0.25e-3)));
+    for callers in [1, 2, 8, 32] {
+        entries.push(Entry {
+            name: match callers {
+                1 => "fresh, 1 caller",
+                2 => "fresh, 2 callers",
+                8 => "fresh, 8 callers",
+                _ => "fresh, 32 callers",
+            },
+            value: throughput(&pool, callers)?,
+            unit: "/s",
+            baseline: None,
+        });
+    }
+    time_limits(&image, entries)
+}
+
+fn entry(name: &'static str, value: f64, baseline: Option<f64>) -> Entry {
+    Entry { name, value, unit: "s", baseline }
+}
+
+/// The processor time of this thread, in seconds, as the scheduler counts it.
+fn cpu() -> Result<f64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    let nanoseconds = text.split(' ').next().and_then(|number| number.parse::<f64>().ok());
+    nanoseconds.map(|number| number / 1e9).ok_or_else(|| Error::new("expected a number in `schedstat`"))
+}
+
+/// The median of the processor time of some hundreds of runs, or of as many as fit into two seconds.
+fn median(mut work: impl FnMut() -> Result<()>) -> Result<f64> {
+    work()?;
+    let begun = Instant::now();
+    let mut times = Vec::new();
+    while times.len() < 500 && (times.len() < 5 || begun.elapsed() < Duration::from_secs(2)) {
+        let start = cpu()?;
+        work()?;
+        times.push(cpu()? - start);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[times.len() / 2])
+}
+
+/// How many fresh executions all callers together had in a second.
+fn throughput(pool: &Pool, callers: u32) -> Result<f64> {
+    const TIME: Duration = Duration::from_secs(2);
+    let begun = Instant::now();
+    let counts: Vec<Result<u32>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..callers)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut count = 0;
+                    while begun.elapsed() < TIME {
+                        pool.execute_fresh(CODE)?.map_err(Error::new)?;
+                        count += 1;
+                    }
+                    Ok(count)
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| Err(Error::new("panicked"))))
+            .collect()
+    });
+    let mut total = 0;
+    for count in counts {
+        total += count?;
+    }
+    Ok(f64::from(total) / begun.elapsed().as_secs_f64())
+}
+
+/// The proportional set size of this process, in bytes.
+fn pss() -> Result<f64> {
+    let text = std::fs::read_to_string("/proc/self/smaps_rollup")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+    let kibibytes =
+        line.and_then(|line| line.split_whitespace().next()).and_then(|number| number.parse::<f64>().ok());
+    kibibytes
+        .map(|number| number * 1024.0)
+        .ok_or_else(|| Error::new("expected `Pss:` in `/proc/self/smaps_rollup`"))
+}
+
+/// How much memory each of some live sandboxes takes that have executed something and now wait.
+fn footprint(image: &Image, entries: &mut Vec<Entry>) -> Result<()> {
+    // What all share is there before.
+    let mut first = image.session(SessionOptions::default())?;
+    first.execute(CODE)?.map_err(Error::new)?;
+    let before = pss()?;
+    let mut sessions: Vec<Session> = Vec::new();
+    for (count, name) in [
+        (1, "memory of each of 1"),
+        (10, "memory of each of 10"),
+        (100, "memory of each of 100"),
+        (1000, "memory of each of 1000"),
+    ] {
+        while sessions.len() < count {
+            let mut session = image.session(SessionOptions::default())?;
+            session.execute(CODE)?.map_err(Error::new)?;
+            sessions.push(session);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "at most a thousand")]
+        let value = (pss()? - before) / count as f64;
+        // The baseline is what we promise for the bare interpreter.
+        entries.push(Entry { name, value, unit: "bytes", baseline: Some(512.0 * 1024.0) });
+    }
+    Ok(())
+}
+
+/// What a time limit costs while it is not reached, both ways.
+fn time_limits(image: &Image, entries: &mut Vec<Entry>) -> Result<()> {
+    let timeout = Some(Duration::from_secs(600));
+    let start = |limits: Limits| image.session(SessionOptions { limits, ..SessionOptions::default() });
+    let mut sessions = [
+        start(Limits::default())?,
+        start(Limits { timeout, ..Limits::default() })?,
+        start(Limits { timeout, stop_native_code: true, ..Limits::default() })?,
+    ];
+    let mut best = [f64::INFINITY; 3];
+    // Interleaved, so that what else the machine does hits all alike.
+    for _ in 0..RUNS {
+        for (session, best) in sessions.iter_mut().zip(&mut best) {
+            let printed = session.execute(&format!("{TIMED}{LOOP}"))?.map_err(Error::new)?;
+            *best = best.min(super::seconds(&printed)?);
+        }
+    }
+    let [without, python, native] = best;
+    entries.push(entry("time limit", python, Some(without)));
+    entries.push(entry("time limit, native", native, Some(without)));
+    Ok(())
+}

@@ -1,0 +1,56 @@
+//! The embedder with a real Python in it: what stops code, what a slot carries over, and stacks of other sizes. The component is the bare interpreter unless `ERYX_E2E_COMPONENT` names another one.
+#![cfg(feature = "e2e")]
+
+#[path = "sandbox/isolation.rs"]
+mod isolation;
+#[path = "sandbox/stacks.rs"]
+mod stacks;
+#[path = "sandbox/stop.rs"]
+mod stop;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use eryx_build::layout::Layout;
+use eryx_embed::{Embedder, EmbedderOptions, Image, Pooling, Session};
+
+/// The component's file, built once.
+fn component() -> &'static Path {
+    static COMPONENT: OnceLock<PathBuf> = OnceLock::new();
+    COMPONENT.get_or_init(|| {
+        if let Some(path) = std::env::var_os("ERYX_E2E_COMPONENT") {
+            return std::path::absolute(path).unwrap();
+        }
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
+        let output = command.arg("bundle").current_dir(&checkout).stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        checkout.join("dist/python.wasm")
+    })
+}
+
+fn embedder(options: EmbedderOptions) -> Embedder {
+    Embedder::with(EmbedderOptions { cache: Some(Layout::cache_folder().unwrap()), ..options }).unwrap()
+}
+
+/// The component with a memory for each instance.
+fn image() -> Image {
+    embedder(EmbedderOptions::default()).load(component()).unwrap()
+}
+
+/// The component with that many slots.
+fn pooled(slots: u32) -> Image {
+    let pooling = Some(Pooling::of(slots));
+    embedder(EmbedderOptions { pooling, ..EmbedderOptions::default() }).load(component()).unwrap()
+}
+
+/// Runs code that must not raise, and gives what it printed.
+#[track_caller]
+fn ok(session: &mut Session, code: &str) -> String {
+    match session.execute(code) {
+        Ok(Ok(printed)) => printed,
+        Ok(Err(traceback)) => panic!("{code}\n{traceback}"),
+        Err(failure) => panic!("{code}\n{failure}"),
+    }
+}
