@@ -21,6 +21,7 @@ use crate::report;
 use crate::steps::files_below;
 use crate::store::{Limits, Record, Store};
 use crate::why;
+use eryx_embed::parse_size;
 
 /// The status of `diff` when it cannot compare.
 const TROUBLE: u8 = 2;
