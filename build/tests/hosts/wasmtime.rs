@@ -9,8 +9,9 @@ use super::{bundle, cargo, folder, succeeded, text};
 
 /// The newest version that our Rust compiles.
 const VERSION: &str = "48.0.8";
-/// What `wasmtime run` is made of; the other commands are left out to save time. None of it changes what the engine
-/// is by default: see `the_engine_is_the_default_one`.
+/// What `wasmtime run` is made of; the other commands are left out to save time. What an engine can do by default
+/// follows from `gc` (exceptions are on with it), `threads` and `component-model-async`, which are in the program as
+/// it is published.
 const FEATURES: &str = "run,compile,cranelift,parallel-compilation,cache,config,component-model,\
     component-model-async,gc,gc-copying,gc-drc,gc-null,threads,pooling-allocator,backtrace,addr2line,demangle";
 
