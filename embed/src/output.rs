@@ -194,6 +194,11 @@ impl OutputStream for Outlet {
             let chunk = bytes.split_to(bytes.len().min(permit));
             self.write(chunk)?;
         }
+        // Whoever drops the stream now must not take with it what a channel had no room for.
+        while self.waiting.is_some() {
+            self.ready().await;
+            self.hand_over()?;
+        }
         Ok(())
     }
 }

@@ -11,7 +11,6 @@ use super::BundleArgs;
 use super::build::{Session, fetch_all};
 use crate::backing::Folder;
 use crate::diff;
-use eryx_embed::parse_size;
 use crate::error::{Context, Error, Result};
 use crate::execute::action_of;
 use crate::layout::Layout;
