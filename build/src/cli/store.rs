@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
+use eryx_embed::parse_size;
 use serde_json::Value;
 
 use super::BundleArgs;
 use super::build::{Session, fetch_all};
 use crate::backing::Folder;
 use crate::diff;
-use crate::embed::parse_size;
 use crate::error::{Context, Error, Result};
 use crate::execute::action_of;
 use crate::layout::Layout;
