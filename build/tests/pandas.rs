@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use eryx_embed::{Embedder, Image, Session, SessionOptions};
 use eryx_build::layout::Layout;
 use eryx_embed::{Embedder, Image, Session, SessionOptions};
 

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use eryx_embed::parse_size;
 use serde_json::Value;
 
 use super::BundleArgs;
