@@ -21,7 +21,7 @@ use std::sync::{Mutex, OnceLock};
 
 use eryx_build::layout::Layout;
 use eryx_build::plan::DEFAULT_WORLD;
-use eryx_embed::{Callback, Cause, Embedder, Image, Limits, Output, Session, SessionOptions, TraceEvent};
+use eryx_embed::{Callback, Embedder, Image, Limits, Output, Session, SessionOptions, TraceEvent};
 use serde::Deserialize;
 
 #[derive(Deserialize)]

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use eryx_embed::{Embedder, Image, Session, SessionOptions};
 use eryx_build::layout::Layout;
+use eryx_embed::{Embedder, Image, Session, SessionOptions};
 
 /// Builds the component, whose last step tries the package, and loads it.
 fn image() -> Image {

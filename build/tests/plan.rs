@@ -20,7 +20,7 @@ use eryx_build::index::{Index, Project, ProjectFile};
 use eryx_build::layout::Layout;
 use eryx_build::lock::{Lock, LockedWheel};
 use eryx_build::name::PackageName;
-use eryx_build::plan::{Input, Materials, Plan, plan};
+use eryx_build::plan::{Form, Input, Materials, Plan, plan};
 use eryx_build::recipe::{Catalog, parse_parts};
 use eryx_build::report::Report;
 use eryx_build::resolve::{Chosen, Closure, parse_requests, resolve};
@@ -92,7 +92,7 @@ fn plan_of(checkout: &Path, catalog: &Catalog, closure: &Closure) -> Result<Plan
     let pins = parse_parts("sysroot/toolchain.toml", &text).unwrap();
     let machine = "a C compiler".to_owned();
     let materials = Materials { checkout, catalog, pins: &pins, tools: &tools, installed_sdk: None, machine };
-    plan(&materials, closure, "sandbox")
+    plan(&materials, closure, "sandbox", &Form::default())
 }
 
 /// A store of its own, and what an executor needs besides.
@@ -350,6 +350,6 @@ fn a_table_of_pins_that_is_missing_is_named() {
         installed_sdk: None,
         machine,
     };
-    let error = plan(&materials, &closure, "sandbox").unwrap_err();
+    let error = plan(&materials, &closure, "sandbox", &Form::default()).unwrap_err();
     assert_eq!(error.to_string(), "expected a table `clang` in `sysroot/toolchain.toml` but found none");
 }

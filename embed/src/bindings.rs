@@ -89,7 +89,7 @@ impl SandboxImportsWithStore<Guest> for HasSelf<Guest> {
             (callback.map(|callback| (callback.function)(arguments_json)), Arc::clone(&guest.control))
         });
         let Some(answer) = answer else { return Err(format!("there is no callback named `{name}`")) };
-        match race(answer, control.reached(Stage::Stopping)).await {
+        match race(answer, control.asked()).await {
             Raced::First(answer) => answer,
             // The guest goes on, and is stopped in its own code.
             Raced::Second(()) => Err("the call was stopped".to_owned()),
@@ -144,7 +144,7 @@ impl HasData for Waits {
 impl poll::Host for WaitsView<'_> {
     async fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> wasmtime::Result<Vec<u32>> {
         let all: Vec<u32> = (0..).take(pollables.len()).collect();
-        match race(poll::Host::poll(self.table, pollables), self.control.reached(Stage::Stopping)).await {
+        match race(poll::Host::poll(self.table, pollables), self.control.asked()).await {
             Raced::First(ready) => ready,
             Raced::Second(()) => Ok(all),
         }
@@ -157,8 +157,7 @@ impl poll::HostPollable for WaitsView<'_> {
     }
 
     async fn block(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
-        let waited =
-            race(poll::HostPollable::block(self.table, pollable), self.control.reached(Stage::Stopping));
+        let waited = race(poll::HostPollable::block(self.table, pollable), self.control.asked());
         match waited.await {
             Raced::First(waited) => waited,
             Raced::Second(()) => Ok(()),

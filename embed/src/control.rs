@@ -177,6 +177,14 @@ impl Control {
         let _ = stages.wait_for(|current| *current >= stage).await;
     }
 
+    /// Waits until the guest is asked to stop. One that cannot be asked waits on, and is dropped where it waits.
+    pub(crate) async fn asked(&self) {
+        self.reached(Stage::Stopping).await;
+        if self.stage() == Stage::Abandoned {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Takes the word that the guest has told.
     pub(crate) fn tell_word(&self, word: Word) {
         self.lock().word = Some(word);

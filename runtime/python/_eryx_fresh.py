@@ -95,7 +95,11 @@ def _renew(generator):
 
 def _renew_numpy(state):
     """Gives a `RandomState` another seed; it keeps half of a pair of normal numbers besides."""
-    state._bit_generator.__init__()
-    now = state.get_state(legacy=False)
-    if now["has_gauss"]:
+    try:
+        # Ten times as fast as what follows, and resets that half, too.
+        state.seed(sys.modules["numpy"].frombuffer(os.urandom(32), "u4"))
+    except TypeError:
+        # Only the Mersenne twister can be seeded so.
+        state._bit_generator.__init__()
+        now = state.get_state(legacy=False)
         state.set_state({**now, "has_gauss": 0, "gauss": 0.0})

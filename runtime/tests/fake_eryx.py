@@ -64,7 +64,9 @@ def install():
     for name in ("start_invoke", "list_callbacks", "wait", "poll", "cancel"):
         setattr(module, name, getattr(embedder, name))
     module.yield_now = lambda: None
-    module.stoppable = lambda function, *arguments: function(*arguments)
+    # It is no frame natively; here it has the name of ours, which tracebacks leave out.
+    stoppable = "def stoppable(function, *arguments):\n    return function(*arguments)\n"
+    exec(compile(stoppable, "<eryx fake>", "exec"), module.__dict__)
     module.stopped_class = lambda: type("Stopped", (BaseException,), {"__module__": "eryx"})
     module.report_trace = lambda *event: embedder.events.append(event)
     module.has_import = lambda name: False

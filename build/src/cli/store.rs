@@ -11,7 +11,6 @@ use super::BundleArgs;
 use super::build::{Session, fetch_all};
 use crate::backing::Folder;
 use crate::diff;
-use eryx_embed::parse_size;
 use crate::error::{Context, Error, Result};
 use crate::execute::action_of;
 use crate::layout::Layout;
@@ -21,6 +20,7 @@ use crate::report;
 use crate::steps::files_below;
 use crate::store::{Limits, Record, Store};
 use crate::why;
+use eryx_embed::parse_size;
 
 /// The status of `diff` when it cannot compare.
 const TROUBLE: u8 = 2;

@@ -294,17 +294,16 @@ impl<'a> Resolved<'a> {
                 }
                 return Err(refused("it has a passive element segment"));
             };
-            let mut slot = evaluate(offset_expr, globals)
+            let first = evaluate(offset_expr, globals)
                 .ok_or_else(|| refused("the place of an element segment is not constant"))?
                 as u32;
             let ElementItems::Functions(functions) = element.items.clone() else {
                 return Err(refused("an element segment holds expressions"));
             };
-            for function in functions {
+            for (slot, function) in (first..).zip(functions) {
                 let function = function.map_err(told)?;
                 let callee = self.functions[place].get(function as usize).copied();
                 self.slots.insert(slot, callee.ok_or_else(|| refused("an element is no function"))?);
-                slot += 1;
             }
         }
         Ok(())
