@@ -188,7 +188,8 @@ class Registry:
 
     def owns(self, name, value):
         """Tells whether a global was put there by `inject`."""
-        return value is invoke or self._functions.get(name) is value
+        # Not `get` alone: a global that is None would equal what is not there.
+        return value is invoke or (name in self._functions and self._functions[name] is value)
 
 
 def _functions_of(listed):

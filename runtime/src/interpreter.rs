@@ -64,6 +64,8 @@ const SITE_PACKAGES: &CStr = c"/usr/lib/python3.14/site-packages";
 /// How much of the stack in memory recursion in C may use, in bytes. Each frame also takes a place on
 /// the embedder's stack, which the guest cannot see and which ends first: see README.md.
 const C_STACK: usize = 1 << 20;
+/// The same for the embedder of eryx 0.14: it gives calls a stack of 512 KiB, and dies if that ends.
+const SMALL_C_STACK: usize = 1 << 18;
 
 /// Everything the runtime remembers.
 struct State {
@@ -188,7 +190,7 @@ fn start_python() -> Result<Object> {
 /// # Errors
 /// What Python raised.
 pub fn install() -> Result<()> {
-    python::limit_stack(C_STACK)?;
+    python::limit_stack(if has_import("get-execution-options") { SMALL_C_STACK } else { C_STACK })?;
     builtins::install()?;
     python::run_module(c"_eryx_importer", c"<eryx _eryx_importer>", builtins::IMPORTER)
 }

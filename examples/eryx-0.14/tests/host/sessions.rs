@@ -16,7 +16,7 @@ async fn a_session_keeps_its_state() {
     // The result variable is taken, so that it is told once.
     assert_eq!(session.execute("result = n").await.unwrap().result.as_deref(), Some("7"));
     assert_eq!(session.execute("pass").await.unwrap().result, None);
-    assert_eq!(session.execution_count(), 6);
+    assert_eq!(session.execution_count(), 7);
     session.reset().await.unwrap();
     assert!(traceback(session.execute("n").await).contains("NameError"));
 }
