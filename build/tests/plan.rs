@@ -280,7 +280,7 @@ fn the_reasons_for_each_step_are_told() {
         found.starts_with(&format!("library zlib\n  `params.build.cflags` changed from {flags}\n")),
         "{found}"
     );
-    let cpython = found.split("\ncpython\n").nth(1).unwrap().split("\nguest\n").next().unwrap();
+    let cpython = found.split("\ncpython\n").nth(1).unwrap().split("\ncpython-dev\n").next().unwrap();
     assert!(cpython.starts_with("  `params.build.cflags` changed from ["), "{cpython}");
     assert!(
         cpython.ends_with("\n  `inputs.host/zlib` may change: `library zlib` is built first"),
