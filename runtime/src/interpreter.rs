@@ -64,7 +64,8 @@ const SITE_PACKAGES: &CStr = c"/usr/lib/python3.14/site-packages";
 /// How much of the stack in memory recursion in C may use, in bytes. Each frame also takes a place on
 /// the embedder's stack, which the guest cannot see and which ends first: see README.md.
 const C_STACK: usize = 1 << 20;
-/// The same for the embedder of eryx 0.14: it gives calls a stack of 512 KiB, and dies if that ends.
+/// The same for embedders that we do not choose the stack of: wasmtime's own is 512 KiB, at whose end a call traps,
+/// and the embedder of eryx 0.14 dies.
 const SMALL_C_STACK: usize = 1 << 18;
 
 /// Everything the runtime remembers.
@@ -190,7 +191,8 @@ fn start_python() -> Result<Object> {
 /// # Errors
 /// What Python raised.
 pub fn install() -> Result<()> {
-    python::limit_stack(if has_import("get-execution-options") { SMALL_C_STACK } else { C_STACK })?;
+    let is_sandbox = has_import("invoke") && !has_import("get-execution-options");
+    python::limit_stack(if is_sandbox { C_STACK } else { SMALL_C_STACK })?;
     builtins::install()?;
     python::run_module(c"_eryx_importer", c"<eryx _eryx_importer>", builtins::IMPORTER)
 }
