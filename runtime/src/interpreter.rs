@@ -65,8 +65,9 @@ const SITE_PACKAGES: &CStr = c"/usr/lib/python3.14/site-packages";
 /// the embedder's stack, which the guest cannot see and which ends first: see README.md.
 const C_STACK: usize = 1 << 20;
 /// The same for embedders that we do not choose the stack of: wasmtime's own is 512 KiB, at whose end a call traps,
-/// and the embedder of eryx 0.14 dies.
-const SMALL_C_STACK: usize = 1 << 18;
+/// and the embedder of eryx 0.14 dies. Not less: objects whose end was put off end only where CPython sees six of its
+/// margins (64 KiB each) left.
+const SMALL_C_STACK: usize = 1 << 19;
 
 /// Everything the runtime remembers.
 struct State {
