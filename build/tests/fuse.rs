@@ -180,8 +180,11 @@ fn constructors_run_in_the_order_of_the_link_after_addresses_are_filled_in() {
         )
     };
     let log = library_with_log();
-    let runtime =
-        runtime_that("(mem-info)", r#"(import "env" "read" (func $read (result i32)))"#, "call $read");
+    let runtime = runtime_that(
+        "(mem-info) (needed \"libone.so\" \"libtwo.so\")",
+        r#"(import "env" "read" (func $read (result i32)))"#,
+        "call $read",
+    );
     // The log begins as what the data said, which its start sets; then the two digits.
     both_answer(912, vec![log, library("libone.so", 1), library("libtwo.so", 2), runtime]);
 }

@@ -55,7 +55,7 @@ impl Cache {
         let index = self.folder.join(key(component, engine));
         let digest: Digest = fs::read_to_string(&index).ok()?.trim_end().parse().ok()?;
         let path = self.code(digest);
-        let trusted = self.ours || (only_ours_to_write(&self.folder) && only_ours_to_write(&path));
+        let trusted = self.ours || only_ours_to_write(&self.folder) && only_ours_to_write(&path);
         if !trusted {
             tracing::warn!(code = %path.display(), "native code that others may write is not used");
             return None;

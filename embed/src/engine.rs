@@ -68,6 +68,8 @@ pub struct Pooling {
 impl Pooling {
     /// What stays of a stack, in bytes; code that recurses deeper gives the rest back when it ends.
     const STACK_RESIDENT: usize = 64 << 10;
+    /// Stacks of one instance: a call that waits holds one, while what wakes it runs on another.
+    const STACKS: u32 = 4;
     /// Entries that a table may have. A table that grows beyond it does not grow.
     const TABLE: usize = 1 << 17;
     /// Tables, core instances of one component: an unfused one has one of each for every library.
@@ -88,7 +90,7 @@ impl Pooling {
             .total_core_instances(self.slots.saturating_mul(Self::INSTANCES))
             .total_memories(self.slots)
             .total_tables(self.slots.saturating_mul(Self::TABLES))
-            .total_stacks(self.slots)
+            .total_stacks(self.slots.saturating_mul(Self::STACKS))
             .total_gc_heaps(self.slots)
             .max_component_instance_size(Self::DESCRIPTION)
             .max_core_instance_size(Self::DESCRIPTION)

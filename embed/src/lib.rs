@@ -40,6 +40,6 @@ pub use failure::{Cause, Failure};
 pub use grant::Grant;
 pub use image::Image;
 pub use limits::{Limits, format_size, parse_duration, parse_size};
-pub use output::{Output, Written};
+pub use output::Output;
 pub use pool::Pool;
 pub use session::{Callback, CallbackResult, Input, Session, SessionOptions, TraceEvent};

@@ -16,8 +16,8 @@ const CAPTURE_LIMIT: u64 = 256 << 20;
 /// The most that is written at once, in bytes.
 const CHUNK: usize = 64 << 10;
 
-/// A function that gets what a guest writes.
-pub type Written = Arc<dyn Fn(&[u8]) + Send + Sync>;
+/// A function that takes what is written.
+type Function = Arc<dyn Fn(&[u8]) + Send + Sync>;
 
 /// Where a guest's standard output or standard error goes.
 #[derive(Clone, Default)]
@@ -30,7 +30,7 @@ pub enum Output {
     /// Into memory, see [`crate::Session::stdout`]; at most 256 MiB.
     Capture,
     /// To a function, as it is written. The guest stands still while it runs.
-    Call(Written),
+    Call(Function),
     /// Into a channel, as it is written. While the channel is full the guest waits, so it never holds more than its
     /// capacity times 64 KiB; once the receiver is gone, the guest gets an error.
     Channel(mpsc::Sender<Vec<u8>>),
@@ -69,7 +69,7 @@ enum Sink {
     Stdout,
     Stderr,
     Capture(Arc<Mutex<Vec<u8>>>),
-    Call(Written),
+    Call(Function),
     Channel(mpsc::Sender<Vec<u8>>),
 }
 

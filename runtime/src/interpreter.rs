@@ -64,6 +64,10 @@ const SITE_PACKAGES: &CStr = c"/usr/lib/python3.14/site-packages";
 /// How much of the stack in memory recursion in C may use, in bytes. Each frame also takes a place on
 /// the embedder's stack, which the guest cannot see and which ends first: see README.md.
 const C_STACK: usize = 1 << 20;
+/// The same for embedders that we do not choose the stack of: wasmtime's own is 512 KiB, at whose end a call traps,
+/// and the embedder of eryx 0.14 dies. Not less: objects whose end was put off end only where CPython sees six of its
+/// margins (64 KiB each) left.
+const SMALL_C_STACK: usize = 1 << 19;
 
 /// Everything the runtime remembers.
 struct State {
@@ -188,7 +192,8 @@ fn start_python() -> Result<Object> {
 /// # Errors
 /// What Python raised.
 pub fn install() -> Result<()> {
-    python::limit_stack(C_STACK)?;
+    let is_sandbox = has_import("invoke") && !has_import("get-execution-options");
+    python::limit_stack(if is_sandbox { C_STACK } else { SMALL_C_STACK })?;
     builtins::install()?;
     python::run_module(c"_eryx_importer", c"<eryx _eryx_importer>", builtins::IMPORTER)
 }
