@@ -75,12 +75,6 @@ async fn what_nobody_refers_to_ends_at_once() {
 }
 
 #[tokio::test]
-async fn what_nobody_refers_to_ends_at_once() {
-    let code = "open('/tmp/x', 'w').write('written')\nprint(open('/tmp/x').read())";
-    assert_eq!(printed(PLAIN.execute(code).await), "written\n");
-}
-
-#[tokio::test]
 async fn libraries_and_packages_are_there() {
     let code = "import json, lent\nprint(helped(json.dumps(lent.value)))";
     assert_eq!(printed(SANDBOX.execute(code).await), "héłp \"lent\"\n");
