@@ -59,9 +59,7 @@ pub fn fuse(libraries: &[&Library], exports: &[&str], stack: u32, options: Optio
         .collect::<Result<_>>()?;
     let scans: Vec<Scan> = libraries.iter().map(scan::scan).collect::<Result<_>>()?;
     // The tables of `dlopen` are as large whatever the addresses in them are.
-    let layout = layout::layout(&libraries, stack, 0)?;
-    let draft = resolve::resolve(&libraries, &scans, &layout, stack)?;
-    let dl_size = dl::tables(&draft.openable, 0).bytes.len();
+    let dl_size = dl::tables(&dl::openables(&libraries, |_, _| 0), 0).bytes.len();
     let layout = layout::layout(&libraries, stack, u32::try_from(dl_size).unwrap_or(u32::MAX))?;
     let resolved = resolve::resolve(&libraries, &scans, &layout, stack)?;
     let dl = dl::tables(&resolved.openable, layout.dl);

@@ -191,9 +191,7 @@ fn bindings(resolve: &Resolve, world: WorldId) -> Result<Vec<u8>> {
 }
 
 fn told(error: anyhow::Error) -> Error {
-    let mut causes = error.chain().map(ToString::to_string);
-    let message = causes.next().unwrap_or_default();
-    Error::new(format!("cannot link: {message}")).details(causes)
+    Error::of_chain(error.chain()).context("cannot link")
 }
 
 /// Symbols that the linker's built-in libdl exports.

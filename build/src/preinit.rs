@@ -40,12 +40,11 @@ pub struct Request {
     pub setup: Option<String>,
 }
 
-/// Runs a module's start and [`EXPORT`], and returns the module with the memory as it is then. What the code
-/// printed goes to `log`.
+/// Runs a module's start and [`EXPORT`], and returns the module with the memory as it is then.
 ///
 /// # Errors
 /// When Python raises, with what it told; when the module cannot be run or saved.
-pub fn preinitialise(module: &[u8], request: &Request, log: &mut dyn std::io::Write) -> Result<Vec<u8>> {
+pub fn preinitialise(module: &[u8], request: &Request) -> Result<Vec<u8>> {
     let mut wizer = Wizer::new();
     wizer.init_func(EXPORT);
     let (context, instrumented) = wizer.instrument(module).map_err(|error| told(&error))?;
@@ -57,11 +56,9 @@ pub fn preinitialise(module: &[u8], request: &Request, log: &mut dyn std::io::Wr
     linker.define_unknown_imports_as_traps(&compiled).map_err(|error| told(&error))?;
 
     let input = json!({ "imports": request.imports, "setup": request.setup }).to_string();
-    let output = MemoryOutputPipe::new(OUTPUT_LIMIT);
     let errors = MemoryOutputPipe::new(OUTPUT_LIMIT);
     let wasi = WasiCtxBuilder::new()
         .stdin(MemoryInputPipe::new(input))
-        .stdout(output.clone())
         .stderr(errors.clone())
         .secure_random(Deterministic::new(vec![0]))
         .insecure_random(Deterministic::new(vec![0]))
@@ -71,8 +68,6 @@ pub fn preinitialise(module: &[u8], request: &Request, log: &mut dyn std::io::Wr
         .build_p1();
     let mut store = Store::new(&engine, wasi);
     let done = run(&mut store, &linker, &compiled);
-    log.write_all(&output.contents())?;
-    log.write_all(&errors.contents())?;
     let instance = done.map_err(|error| {
         let printed = String::from_utf8_lossy(&errors.contents()).trim_end().to_owned();
         let error = if printed.is_empty() { told(&error) } else { Error::new("cannot pre-initialise").detail(printed) };
@@ -173,7 +168,5 @@ impl HostMonotonicClock for Ticking {
 }
 
 fn told(error: &wasmtime::Error) -> Error {
-    let mut causes = error.chain().map(ToString::to_string);
-    let message = causes.next().unwrap_or_default();
-    Error::new(format!("cannot pre-initialise: {message}")).details(causes)
+    Error::of_chain(error.chain()).context("cannot pre-initialise")
 }

@@ -25,6 +25,13 @@ impl Error {
         Self { message: message.into(), details: Vec::new(), hints: Vec::new() }
     }
 
+    /// Makes an error of a chain of causes, the outermost first: that is the message, the others are details.
+    #[must_use]
+    pub fn of_chain(causes: impl IntoIterator<Item = impl fmt::Display>) -> Self {
+        let mut lines = causes.into_iter().map(|cause| cause.to_string());
+        Self::new(lines.next().unwrap_or_default()).details(lines)
+    }
+
     /// Adds an indented line of detail.
     #[must_use]
     pub fn detail(mut self, line: impl Into<String>) -> Self {

@@ -129,7 +129,5 @@ fn frames(error: &wasmtime::Error) -> Vec<String> {
 
 /// Turns an error of the engine's interface (not of a guest) into one for the user.
 pub(super) fn told(error: &wasmtime::Error) -> Error {
-    let mut lines = error.chain().map(|cause| cause.to_string());
-    let message = lines.next().unwrap_or_default();
-    Error::new(message).details(lines)
+    Error::of_chain(error.chain())
 }

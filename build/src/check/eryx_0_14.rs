@@ -155,8 +155,7 @@ impl Instance {
 }
 
 fn told(error: wasmtime::Error) -> Error {
-    let mut causes = error.chain().map(|cause| cause.to_string());
-    Error::new(causes.next().unwrap_or_default()).details(causes)
+    Error::of_chain(error.chain())
 }
 
 impl WasiView for Embedding {

@@ -6,11 +6,32 @@
 //! that it was linked under.
 
 use wasm_encoder::{BlockType, Function, InstructionSink, MemArg, ValType};
+use wasmparser::ExternalKind;
+
+use super::parse::Parsed;
 
 /// A library that can be opened: its path and its symbols with their table slots.
 pub(super) struct Openable<'a> {
     pub path: &'a str,
     pub symbols: Vec<(&'a str, u32)>,
+}
+
+/// The libraries that can be opened, sorted by path; `slot_of` gives the table slot of an exported function, by the
+/// library's place and the function's number there.
+pub(super) fn openables<'a>(
+    libraries: &[Parsed<'a>],
+    mut slot_of: impl FnMut(usize, u32) -> u32,
+) -> Vec<Openable<'a>> {
+    let mut found = Vec::new();
+    for (place, library) in libraries.iter().enumerate().filter(|(_, library)| library.openable) {
+        let functions = library.exports.iter().filter(|(name, kind, _)| {
+            *kind == ExternalKind::Func && !crate::link::PER_LIBRARY.contains(name)
+        });
+        let symbols = functions.map(|&(name, _, index)| (name, slot_of(place, index))).collect();
+        found.push(Openable { path: library.name, symbols });
+    }
+    found.sort_by_key(|library| library.path);
+    found
 }
 
 const NOT_FOUND: &str = "no such library is linked into this component";

@@ -327,17 +327,9 @@ impl<'a> Resolved<'a> {
             let slot = slot_of(&mut self.slots, callee);
             self.globals[place][index] = Value::Constant(slot as i32);
         }
-        for (place, library) in libraries.iter().enumerate().filter(|(_, library)| library.openable) {
-            let mut entry = dl::Openable { path: library.name, symbols: Vec::new() };
-            for &(name, kind, index) in &library.exports {
-                if kind == ExternalKind::Func && !crate::link::PER_LIBRARY.contains(&name) {
-                    let callee = self.functions[place][index as usize];
-                    entry.symbols.push((name, slot_of(&mut self.slots, callee)));
-                }
-            }
-            self.openable.push(entry);
-        }
-        self.openable.sort_by_key(|library| library.path);
+        let (functions, slots) = (&self.functions, &mut self.slots);
+        self.openable =
+            dl::openables(libraries, |place, index| slot_of(slots, functions[place][index as usize]));
     }
 }
 

@@ -72,7 +72,7 @@ pub fn link(work: &Work, parts: &Parts) -> Result<()> {
         let module = if parts.form.cold {
             fused.module
         } else {
-            preinit::preinitialise(&fused.module, &request(work, parts)?, &mut std::io::sink())?
+            preinit::preinitialise(&fused.module, &request(work, parts)?)?
         };
         (link::component(&module)?, Some(json!({ "functions": fused.functions, "dropped": fused.dropped })))
     };
