@@ -27,7 +27,8 @@ fn a_good_component_passes() {
     let report = check(&path, &options).unwrap();
     assert_eq!(report.verdict(), Ok(()));
     assert_eq!(report.exports, ["clear-state", "execute", "restore-state", "snapshot-state"]);
-    assert_eq!(report.features.iter().copied().collect::<Vec<_>>(), ["bulk_memory", "component_model_async"]);
+    let features: Vec<_> = report.features.iter().copied().collect();
+    assert_eq!(features, ["bulk_memory", "component_model_async", "reference_types"]);
     let modules = report.parts.iter().find(|part| part.name == "core modules").unwrap();
     let whole = report.parts.last().unwrap();
     assert_eq!((modules.count, whole.bytes), (2, fs::metadata(&path).unwrap().len()));

@@ -493,7 +493,15 @@ except OSError:
 fn code_that_runs_too_long_is_stopped() {
     let output = run(&["--timeout", "20", "-c", "print('on', flush=True)\nwhile True: pass"], "");
     assert_eq!(text(&output.stdout), "on\n");
-    assert_eq!(text(&output.stderr), "error: the time limit of 20 s was reached\n");
+    // Python code is stopped by an exception, so it is told where it was.
+    let expected = "error: the time limit of 20 s was reached
+  Traceback (most recent call last):
+    File \"<execute-1>\", line 2, in <module>
+      while True: pass
+                  ^^^^
+  eryx.Stopped: the embedder stopped this execution
+";
+    assert_eq!(text(&output.stderr), expected);
     assert_eq!(output.status.code(), Some(124));
 }
 
