@@ -57,7 +57,7 @@ impl Default for Stacks {
 /// finds its memory mapped already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pooling {
-    /// How many instances may be alive at once. Each slot reserves some 8 GiB of address space, which is no memory.
+    /// How many instances may be alive at once. Each slot reserves some 16 GiB of address space, which is no memory.
     pub slots: u32,
     /// How much of a slot's memory stays with it when it is reset, in bytes; the rest is given back to the system.
     /// So a pool that is idle holds at most `slots` times this, and what an instance has written beyond it costs page
@@ -72,6 +72,8 @@ impl Pooling {
     const STACKS: u32 = 4;
     /// Entries that a table may have. A table that grows beyond it does not grow.
     const TABLE: usize = 1 << 17;
+    /// Memories of one instance: its own, and the engine's heap for the exceptions that its code throws.
+    const MEMORIES: u32 = 2;
     /// Tables, core instances of one component: an unfused one has one of each for every library.
     const TABLES: u32 = 8;
     const INSTANCES: u32 = 512;
@@ -88,7 +90,7 @@ impl Pooling {
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(self.slots)
             .total_core_instances(self.slots.saturating_mul(Self::INSTANCES))
-            .total_memories(self.slots)
+            .total_memories(self.slots.saturating_mul(Self::MEMORIES))
             .total_tables(self.slots.saturating_mul(Self::TABLES))
             .total_stacks(self.slots.saturating_mul(Self::STACKS))
             .total_gc_heaps(self.slots)

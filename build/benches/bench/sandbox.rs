@@ -62,15 +62,20 @@ fn cpu() -> Result<f64> {
     nanoseconds.map(|number| number / 1e9).ok_or_else(|| Error::new("expected a number in `schedstat`"))
 }
 
-/// The median of the processor time of some hundreds of runs, or of as many as fit into two seconds.
+/// The median of the processor time of one run, over ten rounds of a quarter of a second each: the scheduler counts
+/// in steps of some milliseconds, so single runs cannot be told.
 fn median(mut work: impl FnMut() -> Result<()>) -> Result<f64> {
+    const ROUND: Duration = Duration::from_millis(250);
     work()?;
-    let begun = Instant::now();
     let mut times = Vec::new();
-    while times.len() < 500 && (times.len() < 5 || begun.elapsed() < Duration::from_secs(2)) {
-        let start = cpu()?;
-        work()?;
-        times.push(cpu()? - start);
+    for _ in 0..10 {
+        let (begun, start) = (Instant::now(), cpu()?);
+        let mut runs = 0;
+        while begun.elapsed() < ROUND {
+            work()?;
+            runs += 1;
+        }
+        times.push((cpu()? - start) / f64::from(runs));
     }
     times.sort_by(f64::total_cmp);
     Ok(times[times.len() / 2])
