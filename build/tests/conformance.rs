@@ -4,13 +4,15 @@
 //! `says` (parts of the traceback). Cases of one file run in one instance, each with globals of its own, so
 //! that a case which leaves the interpreter damaged shows in the next. Every table runs in the bare interpreter and
 //! in one with numpy and pydantic (`ERYX_E2E_COMPONENT` names a component with both that is there already),
-//! `numpy.toml` in the second only.
+//! `numpy.toml` in the second only, and `pandas.toml` in a third with pandas.
 #![cfg(feature = "e2e")]
 
 #[path = "conformance/command.rs"]
 mod command;
 #[path = "conformance/eryx_0_14.rs"]
 mod eryx_0_14;
+#[path = "conformance/pandas.rs"]
+mod pandas;
 #[path = "conformance/snapshot.rs"]
 mod snapshot;
 
