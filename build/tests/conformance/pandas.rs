@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use super::snapshot::moves;
-use super::{Variant, ok, run};
+use super::{Limits, SessionOptions, Variant, ok, run};
 
 static PANDAS: Variant = Variant { packages: &["pandas"], image: OnceLock::new() };
 
@@ -138,4 +138,31 @@ print(int(sum(one.memory_usage(index=True).sum() for one in same)))";
     other.restore_state(&data).unwrap().unwrap();
     let again = "print(frame['a'].sum(), same[0] is frame, other.dtypes.astype(str).tolist(), other['when'].iloc[-1], int(other['id'].sum()))";
     assert_eq!(ok(&mut other, again), ok(&mut one, again));
+}
+
+#[test]
+fn memory_that_runs_out_raises() {
+    let limits = Limits { max_memory: Some(512 << 20), ..Limits::default() };
+    let mut session = PANDAS.start_with(SessionOptions { limits, ..SessionOptions::default() });
+    for code in [
+        "pd.DataFrame(np.ones((10_000, 10_000)))",
+        "pd.Series(range(100_000_000))",
+        "pd.DataFrame({'a': range(20_000)}).merge(pd.DataFrame({'b': range(20_000)}), how='cross')",
+        "pd.MultiIndex.from_product([range(10_000), range(100_000)]).to_frame()",
+        "pd.concat([pd.Series(np.ones(10_000_000))] * 50)",
+        "pd.Series(np.arange(2_000_000)).astype(str).groupby(np.arange(2_000_000)).agg(list)",
+        "pd.read_csv(io.StringIO('a,b\n' + 'x,' * 100_000_000))",
+        "pd.Series(['x' * 1000] * 1_000_000).str.cat(['y' * 1000] * 1_000_000)",
+        "pd.DataFrame({'a': ['x' * 1000] * 1_000_000}).to_json()",
+    ] {
+        let code = format!("import io, numpy as np, pandas as pd\n{code}");
+        let error = match session.execute(&code) {
+            Ok(Ok(_)) => panic!("{code}\nraised nothing"),
+            Ok(Err(error)) => error,
+            Err(failure) => panic!("{code}\n{failure}"),
+        };
+        assert!(error.contains("MemoryError"), "{code}\n{error}");
+        session.clear_state().unwrap();
+    }
+    assert_eq!(ok(&mut session, "print('alive')"), "alive\n");
 }
