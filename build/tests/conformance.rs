@@ -66,7 +66,7 @@ impl Variant {
     fn image(&self) -> &Image {
         self.image.get_or_init(|| {
             let path = match std::env::var_os("ERYX_E2E_COMPONENT") {
-                Some(path) if !self.packages.is_empty() => std::path::absolute(path).unwrap(),
+                Some(path) if self.packages.contains(&"pydantic") => std::path::absolute(path).unwrap(),
                 _ => bundle(DEFAULT_WORLD, self.packages),
             };
             embedder().load(&path).unwrap()
