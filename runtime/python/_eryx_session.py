@@ -26,6 +26,8 @@ _MOST_SOURCES = 8 << 20
 # seldom sent twice, and takes longer to run than to compile.
 _MOST_CODES = 128
 _LONGEST_CODE = 4096
+# How often code runs before the interpreter has done all it does to it: a few dozen times.
+_WARM_UP = 100
 
 
 class Session:
@@ -199,7 +201,22 @@ def prepare():
     if failures:
         flush()
         raise RuntimeError("\n".join(failures))
+    _warm_up()
     settle()
+
+
+def _warm_up():
+    """Runs what every instance runs, until the interpreter has adapted its code: it writes into code that is new to it."""
+    global _session
+    import _eryx_fresh
+
+    kept, _session = _session, Session()
+    for _ in range(_WARM_UP):
+        _eryx_fresh.refresh()
+        execute("None")
+    execute("raise Exception")
+    _session = kept
+    _session.adopt(kept.module)
 
 
 def settle():

@@ -8,6 +8,7 @@ use crate::convert;
 use crate::error::{Error, Result};
 use crate::interpreter::{self, call_import, import_result, waitables, world};
 use crate::memory;
+use crate::preinit;
 use crate::python::{self, Method, Object, RawObject};
 use crate::stop;
 use crate::waitable::{self, Started, Subtask};
@@ -137,6 +138,10 @@ fn call_by_name(arguments: &[Object]) -> Result<Object> {
 
 fn read_callbacks(arguments: &[Object]) -> Result<Object> {
     const NAME: &str = "list-callbacks";
+    if preinit::is_preparing() {
+        // There is no embedder yet.
+        return Object::tuple(Vec::new());
+    }
     interpreter::listed(returned(NAME, call_import(NAME, arguments)?)?, import_result(NAME))
 }
 

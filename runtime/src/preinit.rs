@@ -9,7 +9,9 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Result;
 use crate::interpreter;
+use crate::memory;
 use crate::python::Object;
+use crate::seal;
 use crate::stop;
 
 static DONE: AtomicBool = AtomicBool::new(false);
@@ -43,6 +45,9 @@ pub fn run() -> Result<()> {
 /// Gives up what belongs to the embedder that saves the memory; the next call is the first in an instance.
 fn sleep() {
     reset_files();
+    // Each instance needs it, and asking for it grows the memory.
+    memory::hold_reserve();
+    seal::seal();
     ASLEEP.store(true, Ordering::Relaxed);
 }
 
