@@ -26,8 +26,6 @@ _MOST_SOURCES = 8 << 20
 # seldom sent twice, and takes longer to run than to compile.
 _MOST_CODES = 128
 _LONGEST_CODE = 4096
-# How often code runs before the interpreter has done all it does to it: a few dozen times.
-_WARM_UP = 100
 
 
 class Session:
@@ -166,70 +164,6 @@ def _adopt_folders():
     library = os.environ.get("PYTHONHOME", "")
     # After the library and before what the component holds.
     sys.path[1:1] = [folder for folder in folders if folder not in ("", library)]
-
-
-def prepare():
-    """Makes a memory that many instances can start from: does what the JSON on standard input asks for.
-
-    `imports` are names of modules to import, `setup` is code that is run as `execute` would run it. Modules
-    of ours that calls need are imported too.
-    """
-    import importlib
-    import json
-    import traceback
-
-    import asyncio  # noqa: F401 (its import installs our loop)
-
-    import _eryx_loop  # noqa: F401
-    import _eryx_snapshot  # noqa: F401
-
-    request = b""
-    while chunk := os.read(0, 1 << 16):
-        request += chunk
-    request = json.loads(request)
-    failures = []
-    for name in request["imports"]:
-        try:
-            importlib.import_module(name)
-        except BaseException:
-            failures.append(f"importing `{name}` failed\n{traceback.format_exc()}")
-    if not failures and request["setup"]:
-        try:
-            _session.run(request["setup"])
-        except BaseException as error:
-            failures.append(f"the set-up failed\n{_eryx_errors.describe(error)}")
-    if failures:
-        flush()
-        raise RuntimeError("\n".join(failures))
-    _warm_up()
-    settle()
-
-
-def _warm_up():
-    """Runs what every instance runs, until the interpreter has adapted its code: it writes into code that is new to it."""
-    global _session
-    import _eryx_fresh
-
-    kept, _session = _session, Session()
-    for _ in range(_WARM_UP):
-        _eryx_fresh.refresh()
-        execute("None")
-    execute("raise Exception")
-    _session = kept
-    _session.adopt(kept.module)
-
-
-def settle():
-    """Called before the memory is saved: leaves in it nothing that belongs to one instance."""
-    import gc
-
-    import _eryx_fresh
-
-    flush()
-    _eryx_fresh.prepare()
-    gc.collect()
-    # What is there now stays: the collector need not look at it again, and so does not write to it.
-    gc.freeze()
 
 
 def awake(has_environment):

@@ -10,6 +10,7 @@ use crate::interpreter::{self, call_import, import_result, waitables, world};
 use crate::memory;
 use crate::preinit;
 use crate::python::{self, Method, Object, RawObject};
+use crate::seal;
 use crate::stop;
 use crate::waitable::{self, Started, Subtask};
 
@@ -27,6 +28,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("_eryx_loop", include_str!("../python/_eryx_loop.py")),
     ("_eryx_output", include_str!("../python/_eryx_output.py")),
     ("_eryx_schema", include_str!("../python/_eryx_schema.py")),
+    ("_eryx_prepare", include_str!("../python/_eryx_prepare.py")),
     ("_eryx_session", include_str!("../python/_eryx_session.py")),
     ("_eryx_snapshot", include_str!("../python/_eryx_snapshot.py")),
     ("_eryx_trace", include_str!("../python/_eryx_trace.py")),
@@ -56,6 +58,7 @@ static METHODS: &[Method] = &[
     Method::new(c"cancel", c"Cancels the call of a subtask.", cancel),
     Method::new(c"yield_now", c"Lets the embedder run.", yield_now),
     Method::new(c"salt_xml", c"Sets the salt that XML parsers get for their hashes.", salt_xml),
+    Method::new(c"fill_holes", c"Has what is allocated from now on lie side by side.", fill_holes),
     Method::new(c"stoppable", c"Calls a function which the embedder may stop.", stop::stoppable),
     Method::new(c"stopped_class", c"The class of the exception that stops it.", stopped_class),
     Method::END,
@@ -119,6 +122,7 @@ export_to_python! {
     cancel => cancel_call;
     yield_now => let_others_run;
     salt_xml => set_salt;
+    fill_holes => fill_heap;
     stopped_class => find_stopped_class;
 }
 
@@ -215,6 +219,11 @@ fn let_others_run(_: &[Object]) -> Result<Object> {
 
 fn set_salt(arguments: &[Object]) -> Result<Object> {
     python::salt_xml(&only(arguments)?.to_bytes()?);
+    Ok(Object::none())
+}
+
+fn fill_heap(_: &[Object]) -> Result<Object> {
+    seal::fill_holes();
     Ok(Object::none())
 }
 

@@ -144,7 +144,7 @@ unsafe fn visit_code(code: *mut RawObject, found: *mut c_void) {
 }
 
 /// Takes all that is free below the end of the heap, in both allocators, so that what is allocated next lies behind it.
-fn fill_holes() {
+pub fn fill_holes() {
     // SAFETY: `malloc` takes any size; what it gives is only written to within that size, and given back or kept.
     unsafe {
         // No hole is as large as this, so it lies at the end of the heap.
