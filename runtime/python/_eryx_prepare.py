@@ -52,7 +52,6 @@ def prepare():
         _eryx_session.flush()
         raise RuntimeError("\n".join(failures))
     gc.collect()
-    _eryx.fill_holes()
     _gather()
     _warm_up()
     settle()
@@ -69,22 +68,31 @@ def settle():
 
 def _gather():
     """Makes anew what calls write to: so it lies side by side."""
+    # What is replaced is kept until all is done: else the next one would take its place.
+    old = [_eryx_session._session]
+    end = _eryx.end_of_heap()
+    _eryx.fill_holes(end)
     for name in [name for name in sys.modules if name.startswith("_eryx_") and name != __name__]:
         module = sys.modules[name].__dict__
         for value in list(module.values()):
             for function in _functions(value, name):
                 # The interpreter counts in the code how often it ran.
+                old.append(function.__code__)
                 function.__code__ = function.__code__.replace()
-        _renew(module)
-    old = _eryx_session._session
-    session = _eryx_session._session = copy.copy(old)
-    callbacks = session.callbacks = copy.copy(old.callbacks)
-    for name, value in list(vars(session).items()):
-        if type(value) in (dict, list) or isinstance(value, deque):
-            setattr(session, name, copy.copy(value))
-    callbacks._functions = dict(callbacks._functions)
-    _renew(session.module.__dict__)
-    _renew(linecache.cache)
+        _renew(module, end)
+    session = _eryx_session._session = _copy(old[0])
+    session.callbacks = _copy(session.callbacks)
+    _renew(session.module.__dict__, end)
+    _renew(linecache.cache, end)
+
+
+def _copy(instance):
+    """A copy of an instance, and of the containers that its attributes are."""
+    new = copy.copy(instance)
+    for name, value in list(vars(new).items()):
+        if type(value) in (dict, deque):
+            setattr(new, name, copy.copy(value))
+    return new
 
 
 def _functions(value, module):
@@ -102,10 +110,11 @@ def _functions(value, module):
         yield value
 
 
-def _renew(namespace):
-    """Moves what a dictionary holds to another place; the dictionary stays the same."""
+def _renew(namespace, end):
+    """Moves what a dictionary holds behind an address; the dictionary stays the same."""
     content = dict(namespace)
     namespace.clear()
+    _eryx.fill_holes(end)
     namespace.update(content)
 
 

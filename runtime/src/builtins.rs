@@ -58,7 +58,8 @@ static METHODS: &[Method] = &[
     Method::new(c"cancel", c"Cancels the call of a subtask.", cancel),
     Method::new(c"yield_now", c"Lets the embedder run.", yield_now),
     Method::new(c"salt_xml", c"Sets the salt that XML parsers get for their hashes.", salt_xml),
-    Method::new(c"fill_holes", c"Has what is allocated from now on lie side by side.", fill_holes),
+    Method::new(c"end_of_heap", c"The address where the heap ends.", end_of_heap),
+    Method::new(c"fill_holes", c"Takes what is free below an address.", fill_holes),
     Method::new(c"stoppable", c"Calls a function which the embedder may stop.", stop::stoppable),
     Method::new(c"stopped_class", c"The class of the exception that stops it.", stopped_class),
     Method::END,
@@ -122,6 +123,7 @@ export_to_python! {
     cancel => cancel_call;
     yield_now => let_others_run;
     salt_xml => set_salt;
+    end_of_heap => find_end_of_heap;
     fill_holes => fill_heap;
     stopped_class => find_stopped_class;
 }
@@ -222,8 +224,13 @@ fn set_salt(arguments: &[Object]) -> Result<Object> {
     Ok(Object::none())
 }
 
-fn fill_heap(_: &[Object]) -> Result<Object> {
-    seal::fill_holes();
+fn find_end_of_heap(_: &[Object]) -> Result<Object> {
+    Object::unsigned(seal::end_of_heap() as u64)
+}
+
+fn fill_heap(arguments: &[Object]) -> Result<Object> {
+    let end = usize::try_from(only(arguments)?.to_unsigned()?);
+    seal::fill_holes(end.map_err(|_| Error::new("expected an address"))?);
     Ok(Object::none())
 }
 

@@ -41,6 +41,8 @@ pub fn run() -> Result<()> {
     PREPARING.store(true, Ordering::Relaxed);
     interpreter::start()?;
     Object::import(PREPARE)?.call_method(c"prepare", Vec::new())?;
+    // Each instance needs it.
+    stop::class()?;
     PREPARING.store(false, Ordering::Relaxed);
     sleep();
     Ok(())

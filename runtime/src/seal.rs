@@ -7,7 +7,7 @@
 //! instance allocates then lies side by side behind the image.
 
 use alloc::vec::Vec;
-use core::ffi::{c_int, c_uint, c_ulong, c_void};
+use core::ffi::{c_int, c_ulong, c_void};
 use core::ptr;
 
 use crate::python::{Object, RawObject};
@@ -44,6 +44,7 @@ unsafe extern "C" {
     fn PyObject_Free(pointer: *mut c_void);
     fn PyUnstable_GC_VisitObjects(callback: Visit, argument: *mut c_void);
     fn PyUnstable_IsImmortal(object: *mut RawObject) -> c_int;
+    fn PyGC_Collect() -> isize;
     fn PyObject_IS_GC(object: *mut RawObject) -> c_int;
     fn PyType_GetFlags(class: *mut RawObject) -> c_ulong;
     fn PyType_GetSlot(class: *mut RawObject, slot: c_int) -> *mut c_void;
@@ -59,7 +60,10 @@ unsafe extern "C" {
 /// Seals the memory; Python runs, and nothing is called before the memory is saved.
 pub fn seal() {
     immortalise();
-    fill_holes();
+    // The collector itself has nothing to do, but gives up what types keep for their next objects.
+    // SAFETY: Python runs, and no collection is under way.
+    unsafe { PyGC_Collect() };
+    fill_holes(end_of_heap());
 }
 
 /// Makes every object immortal that is there.
@@ -143,17 +147,22 @@ unsafe fn visit_code(code: *mut RawObject, found: *mut c_void) {
     }
 }
 
-/// Takes all that is free below the end of the heap, in both allocators, so that what is allocated next lies behind it.
-pub fn fill_holes() {
+/// The end of the heap, an address; what is allocated from now on lies behind it if [`fill_holes`] is told so.
+#[must_use]
+pub fn end_of_heap() -> usize {
+    // SAFETY: `malloc` takes any size, and what it gives is given back.
+    unsafe {
+        // No hole is as large as this, so it lies at the end.
+        let room = malloc(ROOM);
+        free(room);
+        room as usize
+    }
+}
+
+/// Takes all that is free below `end`, in both allocators, so that what is allocated next lies behind it.
+pub fn fill_holes(end: usize) {
     // SAFETY: `malloc` takes any size; what it gives is only written to within that size, and given back or kept.
     unsafe {
-        // No hole is as large as this, so it lies at the end of the heap.
-        let room = malloc(ROOM);
-        if room.is_null() {
-            return;
-        }
-        free(room);
-        let end = room as usize;
         let mut size = LARGEST_HOLE;
         while size >= SMALLEST_HOLE {
             fill(size, end, |size| malloc(size), |block| free(block));
