@@ -19,6 +19,7 @@ pub mod interpreter;
 pub mod memory;
 pub mod preinit;
 pub mod python;
+pub mod seal;
 pub mod stop;
 pub mod waitable;
 
