@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::memory;
 use crate::preinit;
 use crate::python::{self, Begun, Config, Object};
+use crate::seal;
 use crate::stop;
 use crate::waitable::{Started, Waitables};
 
@@ -183,6 +184,10 @@ fn start_python() -> Result<Object> {
     }
     install()?;
     let session = Object::import(c"_eryx_session")?;
+    if preinit::is_preparing() {
+        // The streams are written to in every call: they shall lie side by side.
+        seal::fill_holes(seal::end_of_heap());
+    }
     session.call_method(c"start", Vec::new())?;
     Ok(session)
 }
