@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Result;
+use crate::ffi::{c, component};
 use crate::interpreter;
 use crate::python::Object;
 use crate::stop;
@@ -42,7 +43,7 @@ pub fn run() -> Result<()> {
 
 /// Gives up what belongs to the embedder that saves the memory; the next call is the first in an instance.
 fn sleep() {
-    reset_files();
+    component::vfs_reset();
     ASLEEP.store(true, Ordering::Relaxed);
 }
 
@@ -54,9 +55,9 @@ pub fn awake(session: &Object) -> Result<()> {
     if !ASLEEP.swap(false, Ordering::Relaxed) {
         return Ok(());
     }
-    environment::read();
+    c::reread_environment();
     stop::look_at_environment();
-    session.call_method(c"awake", alloc::vec![Object::bool(!environment::is_empty())?]).map(drop)
+    session.call_method(c"awake", alloc::vec![Object::bool(!c::environment_is_empty())?]).map(drop)
 }
 
 /// Gives up what belongs to the embedder that is about to save the memory. Only the first call has an
@@ -71,46 +72,4 @@ pub fn finalize() -> Result<()> {
     interpreter::start()?.call_method(c"settle", Vec::new())?;
     sleep();
     Ok(())
-}
-
-#[cfg(target_family = "wasm")]
-fn reset_files() {
-    #[link(wasm_import_module = "env")]
-    unsafe extern "C" {
-        safe fn __eryx_vfs_reset();
-    }
-    __eryx_vfs_reset();
-}
-
-#[cfg(not(target_family = "wasm"))]
-fn reset_files() {}
-
-#[cfg(target_family = "wasm")]
-mod environment {
-    unsafe extern "C" {
-        static mut environ: *mut *mut core::ffi::c_char;
-        safe fn __wasilibc_deinitialize_environ();
-        safe fn __wasilibc_ensure_environ();
-    }
-
-    /// Has the C library read the environment anew.
-    pub fn read() {
-        __wasilibc_deinitialize_environ();
-        __wasilibc_ensure_environ();
-    }
-
-    pub fn is_empty() -> bool {
-        // SAFETY: once it was read, the C library keeps it as an array that ends with a null pointer.
-        unsafe { environ.is_null() || (*environ).is_null() }
-    }
-}
-
-/// Outside a component no memory is ever saved.
-#[cfg(not(target_family = "wasm"))]
-mod environment {
-    pub fn read() {}
-
-    pub fn is_empty() -> bool {
-        true
-    }
 }
