@@ -5,12 +5,13 @@ use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 use core::ffi::CStr;
 
-use crate::abi::{Entry, RawWorld, Type, TypeId, World};
+use crate::abi::{Entry, Type, TypeId, World};
 use crate::builtins;
 use crate::call::{Call, Value};
 use crate::command;
 use crate::convert;
 use crate::error::{Error, Result};
+use crate::ffi::bindings::RawWorld;
 use crate::memory;
 use crate::preinit;
 use crate::python::{self, Begun, Config, Object};

@@ -9,6 +9,7 @@ use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Result;
+use crate::ffi::{c, component};
 use crate::interpreter;
 use crate::memory;
 use crate::python::Object;
@@ -50,8 +51,8 @@ pub fn run() -> Result<()> {
 
 /// Gives up what belongs to the embedder that saves the memory; the next call is the first in an instance.
 fn sleep() {
-    reset_files();
-    environment::forget();
+    component::vfs_reset();
+    c::forget_environment();
     // Each instance needs it, and asking for it grows the memory.
     memory::hold_reserve();
     seal::seal();
@@ -66,9 +67,9 @@ pub fn awake(session: &Object) -> Result<()> {
     if !ASLEEP.swap(false, Ordering::Relaxed) {
         return Ok(());
     }
-    environment::read();
+    c::reread_environment();
     stop::look_at_environment();
-    session.call_method(c"awake", alloc::vec![Object::bool(!environment::is_empty())?]).map(drop)
+    session.call_method(c"awake", alloc::vec![Object::bool(!c::environment_is_empty())?]).map(drop)
 }
 
 /// Gives up what belongs to the embedder that is about to save the memory. Only the first call has an
@@ -84,53 +85,4 @@ pub fn finalize() -> Result<()> {
     Object::import(PREPARE)?.call_method(c"settle", Vec::new())?;
     sleep();
     Ok(())
-}
-
-#[cfg(target_family = "wasm")]
-fn reset_files() {
-    #[link(wasm_import_module = "env")]
-    unsafe extern "C" {
-        safe fn __eryx_vfs_reset();
-    }
-    __eryx_vfs_reset();
-}
-
-#[cfg(not(target_family = "wasm"))]
-fn reset_files() {}
-
-#[cfg(target_family = "wasm")]
-mod environment {
-    unsafe extern "C" {
-        static mut environ: *mut *mut core::ffi::c_char;
-        safe fn __wasilibc_deinitialize_environ();
-        safe fn __wasilibc_ensure_environ();
-    }
-
-    /// Has the C library read the environment anew.
-    pub fn read() {
-        forget();
-        __wasilibc_ensure_environ();
-    }
-
-    /// Has the C library give up what it read.
-    pub fn forget() {
-        __wasilibc_deinitialize_environ();
-    }
-
-    pub fn is_empty() -> bool {
-        // SAFETY: once it was read, the C library keeps it as an array that ends with a null pointer.
-        unsafe { environ.is_null() || (*environ).is_null() }
-    }
-}
-
-/// Outside a component no memory is ever saved.
-#[cfg(not(target_family = "wasm"))]
-mod environment {
-    pub fn read() {}
-
-    pub fn forget() {}
-
-    pub fn is_empty() -> bool {
-        true
-    }
 }
