@@ -1,5 +1,7 @@
 //! The module `_eryx`: what the runtime's Python parts can ask of this library.
 
+use alloc::vec::Vec;
+
 use crate::call::Value;
 use crate::convert;
 use crate::error::{Error, Result};
