@@ -112,11 +112,12 @@ fn call_by_name(arguments: &[Object]) -> Result<Object> {
 
 fn read_callbacks(arguments: &[Object]) -> Result<Object> {
     const NAME: &str = "list-callbacks";
-    if preinit::is_preparing() {
-        // There is no embedder yet.
-        return Object::tuple(Vec::new());
-    }
-    interpreter::listed(returned(NAME, call_import(NAME, arguments)?)?, import_result(NAME))
+    // While a memory is prepared there is no embedder yet.
+    let list = match preinit::is_preparing() {
+        true => Value::List(Vec::new()),
+        false => returned(NAME, call_import(NAME, arguments)?)?,
+    };
+    interpreter::listed(list, import_result(NAME))
 }
 
 fn send_trace(arguments: &[Object]) -> Result<Object> {

@@ -187,7 +187,7 @@ fn start_python() -> Result<Object> {
     let session = Object::import(c"_eryx_session")?;
     if preinit::is_preparing() {
         // The streams are written to in every call: they shall lie side by side.
-        seal::fill_holes(seal::end_of_heap());
+        seal::begin_anew();
     }
     session.call_method(c"start", Vec::new())?;
     Ok(session)

@@ -36,7 +36,12 @@ type Found = Vec<*mut RawObject>;
 /// Seals the memory; Python runs, and nothing is called before the memory is saved.
 pub fn seal() {
     immortalise();
-    // There is nothing to collect, but it gives up what types keep for their next objects.
+    begin_anew();
+}
+
+/// Has what is allocated from now on lie side by side.
+pub fn begin_anew() {
+    // Types keep memory for their next objects, which a collection gives up.
     // SAFETY: Python runs, and no collection is under way.
     unsafe { PyGC_Collect() };
     fill_holes(end_of_heap());
