@@ -167,6 +167,12 @@ assert predicate.build_definition.build_type and predicate.run_details.builder.i
         Command::new("python3").args(["-c", code]).arg(&stem).env("PYTHONPATH", &target).output().unwrap();
     assert!(check.status.success(), "{}", text(&check.stderr));
 
+    let statement = fs::read(stem.with_extension("intoto.json")).unwrap();
+    let statement: Value = serde_json::from_slice(&statement).unwrap();
+    let told = &statement["predicate"]["buildDefinition"]["externalParameters"];
+    assert_eq!(told["packages"], json!(["numpy", "pydantic"]));
+    assert_eq!((&told["world"], &told["form"]["debug_names"]), (&json!("sandbox"), &json!(true)));
+
     let bill: Value = serde_json::from_slice(&fs::read(stem.with_extension("cdx.json")).unwrap()).unwrap();
     let parts = bill["components"].as_array().unwrap();
     let part =
@@ -448,15 +454,23 @@ fn a_component_is_described() {
         );
         assert!(said.contains("\nimports\n  list-callbacks\nexports\n  execute\n"), "{said}");
         assert!(said.contains("numpy/_core/x.so\n") && said.contains(more), "{said}");
+        let form = "form       prelinked, pre-initialised with the modules of the named packages, with names of functions\n";
+        assert!(said.contains(form), "{said}");
+        assert!(
+            said.contains("\nfunctions  12000 of the libraries; 345 that nothing calls are left out\n"),
+            "{said}"
+        );
     }
     let said = place.works(&["inspect", &reference]);
     assert!(said.contains("  builder   urn:test:builder\n"), "{said}");
     assert!(said.contains(&format!("  revision  {}\n", "1".repeat(40))), "{said}");
-    let wit = place.works(&["inspect", "--wit", "given.wasm"]);
-    assert!(
-        wit.contains("import list-callbacks: func();") && wit.contains("export execute: func();"),
-        "{wit}"
-    );
+    for what in ["given.wasm", &reference] {
+        let wit = place.works(&["inspect", "--wit", what]);
+        assert!(
+            wit.contains("import list-callbacks: func();") && wit.contains("export execute: func();"),
+            "{wit}"
+        );
+    }
 }
 
 #[test]
