@@ -201,12 +201,18 @@ impl Executor<'_> {
         }
     }
 
+    /// Whatever is known here may be of use elsewhere, whenever it was made.
+    fn offer(&self, record: &Record) {
+        self.backings.offer(record, self.store, &|text| self.report.warning(&text));
+    }
+
     fn step(&self, plan: &Plan, step: &Step, outputs: &[Option<Digest>]) -> Result<Digest, Failure> {
         let action = action_of(step, outputs)?;
         let key = action.key();
         if let Some(record) = self.store.record(key)? {
             self.store.touch(key);
             self.report.hit(&step.name);
+            self.offer(&record);
             return Ok(record.output.digest());
         }
         let claim = self.store.claim(key, &|| {
@@ -237,7 +243,7 @@ impl Executor<'_> {
                 };
                 claim.publish(record.clone())?;
                 running.end(Outcome::Built);
-                self.backings.offer(&record, self.store, &|text| self.report.warning(&text));
+                self.offer(&record);
                 Ok(digest)
             }
             Err(Failure::Lost) => {

@@ -4,7 +4,7 @@ mod registry;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -68,6 +68,32 @@ fn what_is_pushed_comes_back() {
     );
 }
 
+/// Packages of the index for the machine's Python, in a folder that stays.
+fn python_packages(name: &str, packages: &[&str]) -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    if !target.exists() {
+        let stage = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let output = Command::new("python3")
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+            .args(["--root-user-action=ignore", "--target"])
+            .arg(stage.path())
+            .args(packages)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        // Somebody else may have been faster; then theirs stays.
+        let _ = fs::rename(stage.keep(), &target);
+    }
+    target
+}
+
+#[track_caller]
+fn python(code: &str, packages: &Path, arguments: &[&str]) {
+    let mut command = Command::new("python3");
+    let output = command.args(["-c", code]).args(arguments).env("PYTHONPATH", packages).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
 #[test]
 fn other_tools_read_what_we_push() {
     let (place, server) = (Place::new(), Server::start());
@@ -97,6 +123,16 @@ fn other_tools_read_what_we_push() {
     assert!(good, "{said}");
     let copied = fs::read(place.path("copied").join(place.digest.to_string())).unwrap();
     assert_eq!(copied, fs::read(&place.component).unwrap());
+
+    let oras = python_packages("oras", &["oras==0.2.43"]);
+    let code = "
+import sys, oras.client
+pulled = oras.client.OrasClient(insecure=True).pull(target=sys.argv[1], outdir=sys.argv[2])
+assert pulled == [sys.argv[3]], pulled
+";
+    let (folder, file) = (place.path("by-oras"), place.path("by-oras").join(format!("{NAMES}.wasm")));
+    python(code, &oras, &[&reference, &folder.display().to_string(), &file.display().to_string()]);
+    assert_eq!(fs::read(file).unwrap(), fs::read(&place.component).unwrap());
 
     // A signature as cosign looks for it, verified by OpenSSL.
     let signatures = server.get(&format!("/v2/python/manifests/sha256-{digest}.sig"));
@@ -131,20 +167,10 @@ fn the_documents_fit_their_schemas() {
     place.works(&["pull", &reference, "-o", "out"]);
     let stem = place.path("out").join(format!("{NAMES}-{}", place.digest.short()));
     // The schemas as their makers publish them, in packages.
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("schemas");
-    if !target.exists() {
-        let stage = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let output = Command::new("python3")
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-            .args(["--root-user-action=ignore", "--target"])
-            .arg(stage.path())
-            .args(["cyclonedx-python-lib[json-validation]==11.12.0", "in-toto-attestation==0.9.3"])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", text(&output.stderr));
-        // Somebody else may have been faster; then theirs stays.
-        let _ = fs::rename(stage.keep(), &target);
-    }
+    let schemas = python_packages(
+        "schemas",
+        &["cyclonedx-python-lib[json-validation]==11.12.0", "in-toto-attestation==0.9.3"],
+    );
     let code = "
 import json, sys
 from cyclonedx.schema import SchemaVersion
@@ -163,9 +189,7 @@ read.validate()
 predicate = json_format.Parse(json.dumps(said['predicate']), provenance.Provenance())
 assert predicate.build_definition.build_type and predicate.run_details.builder.id
 ";
-    let check =
-        Command::new("python3").args(["-c", code]).arg(&stem).env("PYTHONPATH", &target).output().unwrap();
-    assert!(check.status.success(), "{}", text(&check.stderr));
+    python(code, &schemas, &[&stem.display().to_string()]);
 
     let statement = fs::read(stem.with_extension("intoto.json")).unwrap();
     let statement: Value = serde_json::from_slice(&statement).unwrap();
