@@ -282,6 +282,7 @@ impl Executor<'_> {
         let log = Log::create(&self.layout.log(&label))?.keeping(dir.join(layout::FAILED));
         let work = Work { dir: dir.clone(), out: out.clone(), inputs, log, jobs: self.jobs };
         dispatch(step, &work, self.fetcher.offline())?;
+        steps::place::refuse(&out, &dir)?;
         // Read-only inputs that a build copied may have left folders that only their owner may enter.
         let digest = self.store.import_tree(&out)?;
         fs::remove_dir_all(&dir).context(|| format!("cannot clear `{}`", dir.display()))?;

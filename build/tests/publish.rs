@@ -4,7 +4,6 @@ mod registry;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use eryx_build::digest::Digest;
 use registry::place::{NAMES, Place, text};
+use registry::tools::{documents_fit, packages, python};
 use registry::{PASSWORD, Proxy, Server, Then, USER};
 use serde_json::{Value, json};
 
@@ -68,32 +68,6 @@ fn what_is_pushed_comes_back() {
     );
 }
 
-/// Packages of the index for the machine's Python, in a folder that stays.
-fn python_packages(name: &str, packages: &[&str]) -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    if !target.exists() {
-        let stage = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let output = Command::new("python3")
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-            .args(["--root-user-action=ignore", "--target"])
-            .arg(stage.path())
-            .args(packages)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", text(&output.stderr));
-        // Somebody else may have been faster; then theirs stays.
-        let _ = fs::rename(stage.keep(), &target);
-    }
-    target
-}
-
-#[track_caller]
-fn python(code: &str, packages: &Path, arguments: &[&str]) {
-    let mut command = Command::new("python3");
-    let output = command.args(["-c", code]).args(arguments).env("PYTHONPATH", packages).output().unwrap();
-    assert!(output.status.success(), "{}", text(&output.stderr));
-}
-
 #[test]
 fn other_tools_read_what_we_push() {
     let (place, server) = (Place::new(), Server::start());
@@ -124,7 +98,7 @@ fn other_tools_read_what_we_push() {
     let copied = fs::read(place.path("copied").join(place.digest.to_string())).unwrap();
     assert_eq!(copied, fs::read(&place.component).unwrap());
 
-    let oras = python_packages("oras", &["oras==0.2.43"]);
+    let oras = packages("oras", &["oras==0.2.43"]);
     let code = "
 import sys, oras.client
 pulled = oras.client.OrasClient(insecure=True).pull(target=sys.argv[1], outdir=sys.argv[2])
@@ -166,31 +140,7 @@ fn the_documents_fit_their_schemas() {
     place.publish(&reference, &["--source", "https://src.test/eryx", "--revision", &"0".repeat(40)]);
     place.works(&["pull", &reference, "-o", "out"]);
     let stem = place.path("out").join(format!("{NAMES}-{}", place.digest.short()));
-    // The schemas as their makers publish them, in packages.
-    let schemas = python_packages(
-        "schemas",
-        &["cyclonedx-python-lib[json-validation]==11.12.0", "in-toto-attestation==0.9.3"],
-    );
-    let code = "
-import json, sys
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
-from google.protobuf import json_format
-import in_toto_attestation.v1.statement_pb2 as statement
-from in_toto_attestation.v1.statement import Statement
-import in_toto_attestation.predicates.provenance.v1.provenance_pb2 as provenance
-text = open(sys.argv[1] + '.cdx.json').read()
-problem = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
-assert problem is None, problem
-said = json.load(open(sys.argv[1] + '.intoto.json'))
-whole = json_format.Parse(json.dumps(said), statement.Statement())
-read = Statement.copy_from_pb(whole)
-read.validate()
-predicate = json_format.Parse(json.dumps(said['predicate']), provenance.Provenance())
-assert predicate.build_definition.build_type and predicate.run_details.builder.id
-";
-    python(code, &schemas, &[&stem.display().to_string()]);
-
+    documents_fit(&stem);
     let statement = fs::read(stem.with_extension("intoto.json")).unwrap();
     let statement: Value = serde_json::from_slice(&statement).unwrap();
     let told = &statement["predicate"]["buildDefinition"]["externalParameters"];

@@ -63,12 +63,12 @@ pub fn measure(component: &Path, layout: &Layout, entries: &mut Vec<Entry>) -> R
     // A registry that has everything, and a machine that has nothing.
     let before = server.stored()?;
     let remote = format!("{}/cache", server.address);
-    let bundle = |more: &[&str]| [&["bundle"], &PACKAGES[..], &["--remote", &remote], more].concat();
-    eryx(layout, &bundle(&["--remote-write"]))?;
+    let bundle = [&["bundle"], &PACKAGES[..], &["--remote", &remote]].concat();
+    eryx(layout, &[&bundle[..], &["--remote-write"]].concat())?;
     entries.push(bytes("stored in remote cache", server.stored()? - before, None));
     let fresh = folder.path().join("cache");
     let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
-    command.args(bundle(&[])).current_dir(&layout.checkout).env("ERYX_CACHE", &fresh);
+    command.args(&bundle).current_dir(&layout.checkout).env("ERYX_CACHE", &fresh);
     let since = Instant::now();
     output(&mut command)?;
     let seconds = since.elapsed().as_secs_f64();

@@ -7,12 +7,13 @@ use tempfile::TempDir;
 
 use super::{PACKAGES, STEM, checkout, component, text};
 
-/// Steps of each kind of work that take seconds: unpacking, compiling C, byte code, merging, the link.
-const STEPS: [&str; 6] = [
+/// Steps of each kind of work that take seconds: unpacking, compiling C by each build system, byte code, merging, the link.
+const STEPS: [&str; 7] = [
     "tools sysroot",
     "vfs",
     "sysroot",
     "library zlib",
+    "library xz",
     "wheel typing-extensions",
     "component numpy+pydantic",
 ];

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use super::registry::tools::documents_fit;
 use super::registry::{PASSWORD, Server, USER};
 use super::wasmtime::{component, wasmtime};
 use super::{program, succeeded, text};
@@ -33,9 +34,17 @@ fn common_tools_pull_what_we_publish_and_run_it() {
     skopeo.args(["--insecure-policy", "copy", "--src-tls-verify=false", "--src-creds"]);
     skopeo.arg(format!("{USER}:{PASSWORD}")).arg(format!("docker://{reference}"));
     succeeded(&skopeo.arg(format!("dir:{}", copied.display())).output().unwrap());
-    let digest = eryx_build::digest::Digest::of(&bytes).to_string();
-    let by_skopeo = copied.join(digest);
+    let digest = eryx_build::digest::Digest::of(&bytes);
+    let by_skopeo = copied.join(digest.to_string());
     assert!(std::fs::read(&by_skopeo).unwrap() == bytes, "skopeo pulls something else");
+
+    // Ours, too, with all that is said of a component of this size.
+    let mut pull = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
+    pull.args(["pull", &reference, "--output"]).arg(folder.path());
+    succeeded(
+        &pull.env("ERYX_REGISTRY_USER", USER).env("ERYX_REGISTRY_PASSWORD", PASSWORD).output().unwrap(),
+    );
+    documents_fit(&folder.path().join(format!("python.command-{}", digest.short())));
 
     assert_eq!((runs(&by_wkg), runs(&by_skopeo)), ("42\n".to_owned(), "42\n".to_owned()));
 }

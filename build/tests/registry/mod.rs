@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test program uses what it needs")]
 
 pub mod place;
+pub mod tools;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
