@@ -241,13 +241,15 @@ fn tokens_are_asked_for_and_used() {
 #[test]
 fn a_registry_may_start_anew_in_mid_push() {
     let (place, server) = (Place::new(), Arc::new(Server::start()));
-    let behind = Arc::clone(&server);
+    // The proxy outlives the test, and must not keep the registry.
+    let behind = Arc::downgrade(&server);
     let mut restarts = 0;
     let proxy = Proxy::before(&server, move |asked| {
         if asked.is("PUT", "/blobs/uploads/") && restarts < 2 {
             restarts += 1;
-            behind.down();
-            assert!(behind.up());
+            let server = behind.upgrade().unwrap();
+            server.down();
+            assert!(server.up());
             return Then::HangUp;
         }
         Then::Pass
