@@ -14,13 +14,15 @@ FROM ${BASE} AS environment
 ARG DEBIAN=pinned
 COPY .ci/debian .ci/setup /opt/eryx-setup/.ci/
 COPY justfile rust-toolchain.toml /opt/eryx-setup/
-RUN sh /opt/eryx-setup/.ci/debian "$DEBIAN" && sh /opt/eryx-setup/.ci/setup --build
+RUN sh /opt/eryx-setup/.ci/debian "$DEBIAN" && sh /opt/eryx-setup/.ci/setup --build && \
+    rustup default "$(sed -n 's/^channel *= *"\(.*\)"/\1/p' /opt/eryx-setup/rust-toolchain.toml)"
 
-# The last stage that needs the network: all crates, by `Cargo.lock`.
+# The last stage that needs the network: all crates, by `Cargo.lock`. Without the file that names the toolchain, since
+# rustup would fetch the parts of it that only style needs.
 FROM environment AS sources
 WORKDIR /work
 COPY . .
-RUN cargo fetch --locked --target x86_64-unknown-linux-gnu
+RUN rm rust-toolchain.toml && cargo fetch --locked --target x86_64-unknown-linux-gnu
 
 FROM sources AS tool
 RUN --network=none cargo build --release --locked --offline -p eryx-build && mv target/release/eryx-build /usr/local/bin/
@@ -33,7 +35,7 @@ COPY runtime /work/runtime
 COPY sysroot /work/sysroot
 COPY eryx.lock /work/
 RUN useradd --create-home --uid 1000 builder && \
-    install -d -m 777 /cache /work/dist && chmod 777 /work /home/builder && chmod 666 /work/eryx.lock
+    install -d -m 777 /cache /work/dist && chmod -R a+rX /work && chmod 777 /work /home/builder && chmod 666 /work/eryx.lock
 USER builder
 ENV ERYX_CACHE=/cache HOME=/home/builder
 WORKDIR /work
