@@ -7,12 +7,14 @@
 //! |---|---|
 //! | `ERYX_BENCH_COMPONENT` | a component that takes the place of `dist/numpy+pydantic.wasm` |
 //!
-//! The baseline of a fresh sandbox is that of `pyeryx`, in the same run; that of the Python workload is the build machine's CPython of the same version, from the store; that of
-//! numpy's is the same interpreter with the wheel of the same version that the package index has, which pip fetches
-//! into `target/`, as it does `pyeryx`.
+//! The baseline of a fresh sandbox is that of `pyeryx`, in the same run; that of the Python workload is the build
+//! machine's CPython of the same version, from the store; that of numpy's is the same interpreter with the wheel of the
+//! same version that the package index has, which pip fetches into `target/`, as it does `pyeryx`.
 
 #[path = "bench/native.rs"]
 mod native;
+#[path = "bench/registry.rs"]
+mod registry;
 #[path = "bench/sandbox.rs"]
 mod sandbox;
 
@@ -145,6 +147,9 @@ fn run() -> Result<()> {
     }
 
     sandbox::measure(&layout, python.as_deref(), &component, &mut entries)?;
+    if std::env::var_os("ERYX_BENCH_COMPONENT").is_none() {
+        registry::measure(&component, &layout, &mut entries)?;
+    }
 
     show(&entries);
     let path = layout.checkout.join("target/bench.json");
@@ -295,6 +300,8 @@ fn show(entries: &[Entry]) {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size")]
             "bytes" => report::size(value as u64),
             "/s" => format!("{value:.0} /s"),
+            "MB/s" => format!("{value:.0} MB/s"),
+            _ if value >= 100.0 => format!("{value:.0} s"),
             _ if value < 1e-3 => format!("{:.1} us", value * 1e6),
             _ => format!("{:.1} ms", value * 1e3),
         };
