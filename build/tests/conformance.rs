@@ -4,13 +4,15 @@
 //! `says` (parts of the traceback). Cases of one file run in one instance, each with globals of its own, so
 //! that a case which leaves the interpreter damaged shows in the next. Every table runs in the bare interpreter and
 //! in one with numpy and pydantic (`ERYX_E2E_COMPONENT` names a component with both that is there already),
-//! `numpy.toml` in the second only.
+//! `numpy.toml` in the second only, and `pandas.toml` in a third with pandas.
 #![cfg(feature = "e2e")]
 
 #[path = "conformance/command.rs"]
 mod command;
 #[path = "conformance/eryx_0_14.rs"]
 mod eryx_0_14;
+#[path = "conformance/pandas.rs"]
+mod pandas;
 #[path = "conformance/snapshot.rs"]
 mod snapshot;
 
@@ -64,7 +66,7 @@ impl Variant {
     fn image(&self) -> &Image {
         self.image.get_or_init(|| {
             let path = match std::env::var_os("ERYX_E2E_COMPONENT") {
-                Some(path) if !self.packages.is_empty() => std::path::absolute(path).unwrap(),
+                Some(path) if self.packages.contains(&"pydantic") => std::path::absolute(path).unwrap(),
                 _ => bundle(DEFAULT_WORLD, self.packages),
             };
             embedder().load(&path).unwrap()
