@@ -128,7 +128,8 @@ fn run() -> Result<()> {
     image.prepare(false)?;
     let instantiate = fastest(|| image.session(SessionOptions::default()).map(drop).map_err(Error::from))?;
     let python = native::python(&layout)?;
-    let start = python.as_deref().map(|python| fastest(|| native::run(python, "pass").map(drop))).transpose()?;
+    let start =
+        python.as_deref().map(|python| fastest(|| native::run(python, "pass").map(drop))).transpose()?;
     // The nearest thing that a native Python has is to start its process.
     entries.push(Entry { name: "instantiate", value: instantiate, unit: "s", baseline: start });
 

@@ -56,18 +56,36 @@ fn checkout() -> PathBuf {
 /// What a component holds, behind the world `sandbox`; built and loaded once.
 struct Variant {
     packages: &'static [&'static str],
+    /// Whether its libraries are bound before the start.
+    prelinked: bool,
     image: OnceLock<Image>,
 }
 
-static BARE: Variant = Variant { packages: &[], image: OnceLock::new() };
-static NUMPY: Variant = Variant { packages: &["numpy", "pydantic"], image: OnceLock::new() };
+impl Variant {
+    const fn new(packages: &'static [&'static str], prelinked: bool) -> Self {
+        Self { packages, prelinked, image: OnceLock::new() }
+    }
+}
+
+const PACKAGES: &[&str] = &["numpy", "pydantic"];
+static BARE: Variant = Variant::new(&[], true);
+static NUMPY: Variant = Variant::new(PACKAGES, true);
+// What prelinking is measured against: nothing may differ.
+static BARE_UNLINKED: Variant = Variant::new(&[], false);
+static NUMPY_UNLINKED: Variant = Variant::new(PACKAGES, false);
 
 impl Variant {
     fn image(&self) -> &Image {
         self.image.get_or_init(|| {
             let path = match std::env::var_os("ERYX_E2E_COMPONENT") {
-                Some(path) if self.packages.contains(&"pydantic") => std::path::absolute(path).unwrap(),
-                _ => bundle(DEFAULT_WORLD, self.packages),
+                Some(path) if self.prelinked && self.packages.contains(&"pydantic") => {
+                    std::path::absolute(path).unwrap()
+                }
+                _ if self.prelinked => bundle(DEFAULT_WORLD, self.packages),
+                _ => {
+                    let built = bundle_with(&["--no-prelink"], DEFAULT_WORLD, self.packages);
+                    built.with_extension("dynamic.wasm")
+                }
             };
             embedder().load(&path).unwrap()
         })
@@ -97,15 +115,27 @@ macro_rules! for_each_variant {
         mod numpy_and_pydantic {
             $(#[test] fn $name() { super::$name(&crate::NUMPY); })*
         }
+        mod bare_not_prelinked {
+            $(#[test] fn $name() { super::$name(&crate::BARE_UNLINKED); })*
+        }
+        mod numpy_and_pydantic_not_prelinked {
+            $(#[test] fn $name() { super::$name(&crate::NUMPY_UNLINKED); })*
+        }
     };
 }
 use for_each_variant;
 
 /// Builds packages behind a world, and gives the component's file.
 fn bundle(world: &str, packages: &[&str]) -> PathBuf {
+    bundle_with(&[], world, packages)
+}
+
+/// The same with further options, which may stand in the file's name, too.
+fn bundle_with(options: &[&str], world: &str, packages: &[&str]) -> PathBuf {
     let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
     let output = command
         .args(["bundle", "--world", world])
+        .args(options)
         .args(packages)
         .current_dir(checkout())
         .stdin(Stdio::null())
