@@ -1,7 +1,5 @@
 //! pandas: what code may rely on, and frames in snapshots.
 
-use std::sync::OnceLock;
-
 use super::snapshot::moves;
 use super::{Limits, SessionOptions, Variant, ok, run};
 
