@@ -15,5 +15,6 @@ pub mod interpreter;
 pub mod memory;
 pub mod preinit;
 pub mod python;
+pub mod stack;
 pub mod stop;
 pub mod waitable;

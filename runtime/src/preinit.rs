@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::ffi::{c, component};
 use crate::interpreter;
 use crate::python::Object;
-use crate::stop;
+use crate::stack;
 
 static DONE: AtomicBool = AtomicBool::new(false);
 
@@ -56,7 +56,8 @@ pub fn awake(session: &Object) -> Result<()> {
         return Ok(());
     }
     c::reread_environment();
-    stop::look_at_environment();
+    interpreter::look_at_environment();
+    stack::limit()?;
     session.call_method(c"awake", alloc::vec![Object::bool(!c::environment_is_empty())?]).map(drop)
 }
 
