@@ -11,6 +11,8 @@ mod checkout;
 mod guest;
 #[path = "e2e/inputs.rs"]
 mod inputs;
+#[path = "e2e/preinit.rs"]
+mod preinit;
 #[path = "e2e/rebuild.rs"]
 mod rebuild;
 #[path = "e2e/recipe.rs"]

@@ -3,6 +3,8 @@
 
 #[path = "sandbox/isolation.rs"]
 mod isolation;
+#[path = "sandbox/pages.rs"]
+mod pages;
 #[path = "sandbox/stacks.rs"]
 mod stacks;
 #[path = "sandbox/stop.rs"]

@@ -1,16 +1,19 @@
 //! The module `_eryx`: what the runtime's Python parts can ask of this library.
 
 use alloc::vec::Vec;
-use core::slice;
 
 use crate::call::Value;
 use crate::convert;
 use crate::error::{Error, Result};
+use crate::ffi::component;
+use crate::ffi::python::{Method, export_to_python};
 use crate::interpreter::{self, call_import, import_result, waitables, world};
 use crate::memory;
-use crate::python::{self, Method, Object, RawObject};
+use crate::preinit;
+use crate::python::{self, Object};
+use crate::seal;
 use crate::stop;
-use crate::waitable::{self, Started, Subtask};
+use crate::waitable::{Started, Subtask};
 
 /// The module that makes the others importable; it runs first.
 pub const IMPORTER: &str = include_str!("../python/_eryx_importer.py");
@@ -26,6 +29,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("_eryx_loop", include_str!("../python/_eryx_loop.py")),
     ("_eryx_output", include_str!("../python/_eryx_output.py")),
     ("_eryx_schema", include_str!("../python/_eryx_schema.py")),
+    ("_eryx_prepare", include_str!("../python/_eryx_prepare.py")),
     ("_eryx_session", include_str!("../python/_eryx_session.py")),
     ("_eryx_snapshot", include_str!("../python/_eryx_snapshot.py")),
     ("_eryx_trace", include_str!("../python/_eryx_trace.py")),
@@ -55,6 +59,8 @@ static METHODS: &[Method] = &[
     Method::new(c"cancel", c"Cancels the call of a subtask.", cancel),
     Method::new(c"yield_now", c"Lets the embedder run.", yield_now),
     Method::new(c"salt_xml", c"Sets the salt that XML parsers get for their hashes.", salt_xml),
+    Method::new(c"end_of_heap", c"The address where the heap ends.", end_of_heap),
+    Method::new(c"fill_holes", c"Takes what is free below an address.", fill_holes),
     Method::new(c"stoppable", c"Calls a function which the embedder may stop.", stop::stoppable),
     Method::new(c"stopped_class", c"The class of the exception that stops it.", stopped_class),
     Method::END,
@@ -66,39 +72,6 @@ static METHODS: &[Method] = &[
 /// What Python raised.
 pub fn install() -> Result<()> {
     python::add_functions(c"_eryx", METHODS)
-}
-
-/// Runs the body of a function that Python called.
-///
-/// # Safety
-/// `arguments` must be `count` objects that live during the call, as Python passes them.
-unsafe fn answer(
-    arguments: *const *mut RawObject,
-    count: isize,
-    body: impl FnOnce(&[Object]) -> Result<Object>,
-) -> *mut RawObject {
-    let raw = if count > 0 {
-        // SAFETY: as the caller says.
-        unsafe { slice::from_raw_parts(arguments, count as usize) }
-    } else {
-        &[]
-    };
-    // SAFETY: the objects live during the call.
-    let objects: Vec<Object> = raw.iter().map(|object| unsafe { Object::borrowed(*object) }).collect();
-    match body(&objects) {
-        Ok(object) => object.into_raw(),
-        Err(error) => python::raise(&error),
-    }
-}
-
-/// Defines a function with Python's calling convention around a Rust one.
-macro_rules! export_to_python {
-    ($($name:ident => $body:path;)*) => {
-        $(unsafe extern "C" fn $name(_: *mut RawObject, arguments: *const *mut RawObject, count: isize) -> *mut RawObject {
-            // SAFETY: Python passes as many objects as it says.
-            unsafe { answer(arguments, count, $body) }
-        })*
-    };
 }
 
 export_to_python! {
@@ -118,6 +91,8 @@ export_to_python! {
     cancel => cancel_call;
     yield_now => let_others_run;
     salt_xml => set_salt;
+    end_of_heap => find_end_of_heap;
+    fill_holes => fill_heap;
     stopped_class => find_stopped_class;
 }
 
@@ -137,7 +112,12 @@ fn call_by_name(arguments: &[Object]) -> Result<Object> {
 
 fn read_callbacks(arguments: &[Object]) -> Result<Object> {
     const NAME: &str = "list-callbacks";
-    interpreter::listed(returned(NAME, call_import(NAME, arguments)?)?, import_result(NAME))
+    // While a memory is prepared there is no embedder yet.
+    let list = match preinit::is_preparing() {
+        true => Value::List(Vec::new()),
+        false => returned(NAME, call_import(NAME, arguments)?)?,
+    };
+    interpreter::listed(list, import_result(NAME))
 }
 
 fn send_trace(arguments: &[Object]) -> Result<Object> {
@@ -204,12 +184,22 @@ fn cancel_call(arguments: &[Object]) -> Result<Object> {
 }
 
 fn let_others_run(_: &[Object]) -> Result<Object> {
-    waitable::yield_now();
+    component::thread_yield();
     Ok(Object::none())
 }
 
 fn set_salt(arguments: &[Object]) -> Result<Object> {
     python::salt_xml(&only(arguments)?.to_bytes()?);
+    Ok(Object::none())
+}
+
+fn find_end_of_heap(_: &[Object]) -> Result<Object> {
+    Object::unsigned(seal::end_of_heap() as u64)
+}
+
+fn fill_heap(arguments: &[Object]) -> Result<Object> {
+    let end = usize::try_from(only(arguments)?.to_unsigned()?);
+    seal::fill_holes(end.map_err(|_| Error::new("expected an address"))?);
     Ok(Object::none())
 }
 

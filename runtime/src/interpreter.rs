@@ -5,15 +5,17 @@ use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 use core::ffi::CStr;
 
-use crate::abi::{Entry, RawWorld, Type, TypeId, World};
+use crate::abi::{Entry, Type, TypeId, World};
 use crate::builtins;
 use crate::call::{Call, Value};
 use crate::command;
 use crate::convert;
 use crate::error::{Error, Result};
+use crate::ffi::bindings::RawWorld;
 use crate::memory;
 use crate::preinit;
 use crate::python::{self, Begun, Config, Object};
+use crate::seal;
 use crate::stop;
 use crate::waitable::{Started, Waitables};
 
@@ -183,6 +185,10 @@ fn start_python() -> Result<Object> {
     }
     install()?;
     let session = Object::import(c"_eryx_session")?;
+    if preinit::is_preparing() {
+        // The streams are written to in every call: they shall lie side by side.
+        seal::begin_anew();
+    }
     session.call_method(c"start", Vec::new())?;
     Ok(session)
 }

@@ -5,12 +5,19 @@
 //! is taken back by the first export that is called in an instance: [`awake`].
 
 use alloc::vec::Vec;
+use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Result;
+use crate::ffi::{c, component};
 use crate::interpreter;
+use crate::memory;
 use crate::python::Object;
+use crate::seal;
 use crate::stop;
+
+/// The module that prepares Python.
+const PREPARE: &CStr = c"_eryx_prepare";
 
 static DONE: AtomicBool = AtomicBool::new(false);
 
@@ -26,15 +33,17 @@ pub fn is_preparing() -> bool {
     PREPARING.load(Ordering::Relaxed)
 }
 
-/// Starts Python, does what standard input asks for (see `prepare` in `_eryx_session.py`), and leaves a memory
+/// Starts Python, does what standard input asks for (see `_eryx_prepare.py`), and leaves a memory
 /// that can be saved.
 ///
 /// # Errors
 /// Why Python could not be started, or what was raised.
 pub fn run() -> Result<()> {
     PREPARING.store(true, Ordering::Relaxed);
-    let session = interpreter::start()?;
-    session.call_method(c"prepare", Vec::new())?;
+    interpreter::start()?;
+    Object::import(PREPARE)?.call_method(c"prepare", Vec::new())?;
+    // Each instance needs it.
+    stop::class()?;
     PREPARING.store(false, Ordering::Relaxed);
     sleep();
     Ok(())
@@ -42,7 +51,11 @@ pub fn run() -> Result<()> {
 
 /// Gives up what belongs to the embedder that saves the memory; the next call is the first in an instance.
 fn sleep() {
-    reset_files();
+    component::vfs_reset();
+    c::forget_environment();
+    // Each instance needs it, and asking for it grows the memory.
+    memory::hold_reserve();
+    seal::seal();
     ASLEEP.store(true, Ordering::Relaxed);
 }
 
@@ -54,9 +67,9 @@ pub fn awake(session: &Object) -> Result<()> {
     if !ASLEEP.swap(false, Ordering::Relaxed) {
         return Ok(());
     }
-    environment::read();
+    c::reread_environment();
     stop::look_at_environment();
-    session.call_method(c"awake", alloc::vec![Object::bool(!environment::is_empty())?]).map(drop)
+    session.call_method(c"awake", alloc::vec![Object::bool(!c::environment_is_empty())?]).map(drop)
 }
 
 /// Gives up what belongs to the embedder that is about to save the memory. Only the first call has an
@@ -68,49 +81,8 @@ pub fn finalize() -> Result<()> {
     if DONE.swap(true, Ordering::Relaxed) {
         return Ok(());
     }
-    interpreter::start()?.call_method(c"settle", Vec::new())?;
+    interpreter::start()?;
+    Object::import(PREPARE)?.call_method(c"settle", Vec::new())?;
     sleep();
     Ok(())
-}
-
-#[cfg(target_family = "wasm")]
-fn reset_files() {
-    #[link(wasm_import_module = "env")]
-    unsafe extern "C" {
-        safe fn __eryx_vfs_reset();
-    }
-    __eryx_vfs_reset();
-}
-
-#[cfg(not(target_family = "wasm"))]
-fn reset_files() {}
-
-#[cfg(target_family = "wasm")]
-mod environment {
-    unsafe extern "C" {
-        static mut environ: *mut *mut core::ffi::c_char;
-        safe fn __wasilibc_deinitialize_environ();
-        safe fn __wasilibc_ensure_environ();
-    }
-
-    /// Has the C library read the environment anew.
-    pub fn read() {
-        __wasilibc_deinitialize_environ();
-        __wasilibc_ensure_environ();
-    }
-
-    pub fn is_empty() -> bool {
-        // SAFETY: once it was read, the C library keeps it as an array that ends with a null pointer.
-        unsafe { environ.is_null() || (*environ).is_null() }
-    }
-}
-
-/// Outside a component no memory is ever saved.
-#[cfg(not(target_family = "wasm"))]
-mod environment {
-    pub fn read() {}
-
-    pub fn is_empty() -> bool {
-        true
-    }
 }
