@@ -3,6 +3,8 @@
 //! Each entry has a value, what it is compared with, and the ratio of the two; only ratios say something
 //! about another machine. Of several runs the fastest counts: the others measure what else the machine does.
 //!
+//! `just bench registry` measures only publishing, pulling and the remote cache.
+//!
 //! | variable | meaning |
 //! |---|---|
 //! | `ERYX_BENCH_COMPONENT` | a component that takes the place of `dist/numpy+pydantic.wasm` |
@@ -128,6 +130,12 @@ fn run() -> Result<()> {
         Some(path) => PathBuf::from(path),
         None => built(&layout, &mut entries)?,
     };
+    // `just bench registry` measures publishing and the remote cache alone.
+    if std::env::args().any(|argument| argument == "registry") {
+        registry::measure(&component, &layout, &mut entries)?;
+        show(&entries);
+        return Ok(());
+    }
     let bytes = std::fs::metadata(&component)?.len();
     #[expect(clippy::cast_precision_loss, reason = "a component has far fewer than 2^52 bytes")]
     entries.push(Entry { name: "component size", value: bytes as f64, unit: "bytes", baseline: None });
