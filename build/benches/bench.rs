@@ -3,17 +3,28 @@
 //! Each entry has a value, what it is compared with, and the ratio of the two; only ratios say something
 //! about another machine. Of several runs the fastest counts: the others measure what else the machine does.
 //!
+//! `just bench registry` measures only publishing, pulling and the remote cache.
+//!
 //! | variable | meaning |
 //! |---|---|
 //! | `ERYX_BENCH_COMPONENT` | a component that takes the place of `dist/numpy+pydantic.wasm` |
 //!
-//! The baseline of the Python workload is the build machine's CPython of the same version, from the store; that of
-//! numpy's is the same interpreter with the wheel of the same version that the package index has, which pip fetches
-//! into `target/`.
+//! The baseline of a fresh sandbox is that of `pyeryx`, in the same run; that of the Python workload is the build
+//! machine's CPython of the same version, from the store; that of numpy's is the same interpreter with the wheel of the
+//! same version that the package index has, which pip fetches into `target/`, as it does `pyeryx`. Beside them stands what
+//! the crate `eryx` 0.14 takes for the same with its own runtime, both as they are published; its engine is wasmtime 50
+//! and ours 48. cargo compiles it into the cache, which takes minutes once.
 
+#[path = "bench/native.rs"]
+mod native;
+#[path = "bench/published.rs"]
+mod published;
+#[path = "bench/registry.rs"]
+mod registry;
 #[path = "bench/sandbox.rs"]
 mod sandbox;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -23,7 +34,7 @@ use eryx_build::layout::Layout;
 use eryx_build::name::PackageName;
 use eryx_build::recipe::Catalog;
 use eryx_build::report;
-use eryx_build::store::{Output, Store};
+use eryx_build::store::Store;
 use eryx_embed::{Callback, Embedder, Image, SessionOptions};
 use serde_json::{Value, json};
 
@@ -109,6 +120,9 @@ impl Entry {
     }
 }
 
+/// What others take for the entries of a name, or why that is not known.
+type Published = std::result::Result<BTreeMap<String, f64>, String>;
+
 fn run() -> Result<()> {
     let layout = Layout::discover()?;
     let mut entries = Vec::new();
@@ -116,6 +130,12 @@ fn run() -> Result<()> {
         Some(path) => PathBuf::from(path),
         None => built(&layout, &mut entries)?,
     };
+    // `just bench registry` measures publishing and the remote cache alone.
+    if std::env::args().any(|argument| argument == "registry") {
+        registry::measure(&component, &layout, &mut entries)?;
+        show(&entries);
+        return Ok(());
+    }
     let bytes = std::fs::metadata(&component)?.len();
     #[expect(clippy::cast_precision_loss, reason = "a component has far fewer than 2^52 bytes")]
     entries.push(Entry { name: "component size", value: bytes as f64, unit: "bytes", baseline: None });
@@ -123,8 +143,9 @@ fn run() -> Result<()> {
     let image = Embedder::new(Some(&layout.cache))?.load(&component)?;
     image.prepare(false)?;
     let instantiate = fastest(|| image.session(SessionOptions::default()).map(drop).map_err(Error::from))?;
-    let python = native_python(&layout)?;
-    let start = python.as_deref().map(|python| fastest(|| native(python, "pass").map(drop))).transpose()?;
+    let python = native::python(&layout)?;
+    let start =
+        python.as_deref().map(|python| fastest(|| native::run(python, "pass").map(drop))).transpose()?;
     // The nearest thing that a native Python has is to start its process.
     entries.push(Entry { name: "instantiate", value: instantiate, unit: "s", baseline: start });
 
@@ -142,11 +163,22 @@ fn run() -> Result<()> {
         with_numpy(&layout, python.as_deref(), &image, &mut entries)?;
     }
 
-    sandbox::measure(&component, &layout.cache, &mut entries)?;
+    sandbox::measure(&layout, python.as_deref(), &component, &mut entries)?;
+    if std::env::var_os("ERYX_BENCH_COMPONENT").is_none() {
+        registry::measure(&component, &layout, &mut entries)?;
+    }
 
-    show(&entries);
+    let published = published::measure(&layout);
+    show(&entries, &published);
     let path = layout.checkout.join("target/bench.json");
-    let list: Vec<Value> = entries.iter().map(Entry::json).collect();
+    let list: Vec<Value> = entries
+        .iter()
+        .map(|entry| {
+            let mut value = entry.json();
+            value["eryx-0.14"] = json!(published.as_ref().ok().and_then(|known| known.get(entry.name)));
+            value
+        })
+        .collect();
     let text = serde_json::to_string_pretty(&list).map_err(|error| Error::new(error.to_string()))?;
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
@@ -214,58 +246,28 @@ fn calls(image: &Image, entries: &mut Vec<Entry>) -> Result<()> {
 }
 
 fn with_numpy(layout: &Layout, python: Option<&Path>, image: &Image, entries: &mut Vec<Entry>) -> Result<()> {
-    let native_numpy = python.map(|python| native_numpy(layout, python)).transpose()?;
+    let catalog = Catalog::load(&layout.recipes())?;
+    let recipe = (catalog.get(&PackageName::new("numpy")?)).ok_or_else(|| Error::new("no recipe `numpy`"))?;
+    let numpy = format!("numpy=={}", recipe.version);
+    let native_numpy = python.map(|python| native::Wheels::install(layout, python, &[&numpy])).transpose()?;
     let mut import = f64::INFINITY;
     for _ in 0..RUNS {
         import = import.min(seconds(&guest(image, IMPORT)?)?);
     }
-    let baseline = native_numpy.as_ref().map(|numpy| numpy.import()).transpose()?;
+    let baseline = native_numpy.as_ref().map(import_natively).transpose()?;
     entries.push(Entry { name: "import numpy", value: import, unit: "s", baseline });
-    let baseline = native_numpy.as_ref().map(|numpy| numpy.run(&format!("{TIMED}{NUMPY}"))).transpose()?;
+    let workload = format!("{TIMED}{NUMPY}");
+    let baseline = native_numpy.as_ref().map(|numpy| seconds(&numpy.run(&workload)?)).transpose()?;
     entries.push(Entry { name: "numpy workload", value: guest_seconds(image, NUMPY)?, unit: "s", baseline });
     Ok(())
 }
 
-/// A native Python with a native numpy beside it.
-struct NativeNumpy {
-    python: PathBuf,
-    site: PathBuf,
-}
-
-impl NativeNumpy {
-    fn run(&self, code: &str) -> Result<f64> {
-        let path = format!("import sys\nsys.path.insert(0, {:?})\n{code}", self.site.display().to_string());
-        seconds(&native(&self.python, &path)?)
+fn import_natively(numpy: &native::Wheels) -> Result<f64> {
+    let mut best = f64::INFINITY;
+    for _ in 0..RUNS {
+        best = best.min(seconds(&numpy.run(IMPORT)?)?);
     }
-
-    fn import(&self) -> Result<f64> {
-        let mut best = f64::INFINITY;
-        for _ in 0..RUNS {
-            best = best.min(self.run(IMPORT)?);
-        }
-        Ok(best)
-    }
-}
-
-/// The wheel of the version that the recipe has, for the interpreter of the baseline.
-fn native_numpy(layout: &Layout, python: &Path) -> Result<NativeNumpy> {
-    let catalog = Catalog::load(&layout.recipes())?;
-    let recipe = (catalog.get(&PackageName::new("numpy")?)).ok_or_else(|| Error::new("no recipe `numpy`"))?;
-    let wanted = format!("numpy=={}", recipe.version);
-    let site = layout.checkout.join("target/bench").join(&wanted);
-    if !site.join("numpy").is_dir() {
-        // The machine's pip stands in for the interpreter's own, which it was built without.
-        let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--target"]);
-        pip.arg(&site).args(["--implementation", "cp", "--python-version", "3.14"]);
-        // pip looks at the interpreter that it runs on, whatever it is told to install for.
-        pip.arg("--ignore-requires-python");
-        pip.args(["--platform", "manylinux_2_28_x86_64", "--platform", "manylinux_2_27_x86_64"]);
-        output(pip.arg(&wanted))?;
-        // pip compiled for itself; the component's modules are compiled, too.
-        output(Command::new(python).args(["-I", "-B", "-m", "compileall", "-q"]).arg(&site))?;
-    }
-    Ok(NativeNumpy { python: python.to_owned(), site })
+    Ok(best)
 }
 
 fn fastest(work: impl FnMut() -> Result<()>) -> Result<f64> {
@@ -287,27 +289,12 @@ fn fastest_of(runs: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> 
     Ok(best)
 }
 
-/// The build machine's CPython of the same version, from the store; nothing before a build.
-fn native_python(layout: &Layout) -> Result<Option<PathBuf>> {
-    let store = Store::open(&layout.cache)?;
-    let Some(record) = store.latest("python")? else { return Ok(None) };
-    let Output::Tree { digest } = record.output else { return Ok(None) };
-    let python = store.tree(digest)?.map(|tree| tree.join("bin/python3.14"));
-    Ok(python.filter(|python| python.exists()))
-}
-
 fn native_seconds(python: &Path, code: &str) -> Result<f64> {
-    seconds(&native(python, &format!("{TIMED}{code}"))?)
+    seconds(&native::run(python, &format!("{TIMED}{code}"))?)
 }
 
 fn guest_seconds(image: &Image, code: &str) -> Result<f64> {
     seconds(&guest(image, &format!("{TIMED}{code}"))?)
-}
-
-/// Runs code in a native Python, which must not leave compiled files in the store (`-B`).
-fn native(python: &Path, code: &str) -> Result<String> {
-    // A component has one thread; so has what it is compared with.
-    output(Command::new(python).args(["-I", "-B", "-c", code]).env("OPENBLAS_NUM_THREADS", "1"))
 }
 
 fn guest(image: &Image, code: &str) -> Result<String> {
@@ -331,18 +318,25 @@ fn seconds(printed: &str) -> Result<f64> {
     printed.trim().parse().map_err(|_| Error::new(format!("expected seconds but found `{}`", printed.trim())))
 }
 
-fn show(entries: &[Entry]) {
-    println!("{:<24}{:>14}{:>14}{:>10}", "what", "value", "baseline", "ratio");
+fn show(entries: &[Entry], published: &Published) {
+    println!("{:<24}{:>14}{:>14}{:>10}{:>14}", "what", "value", "baseline", "ratio", "eryx 0.14");
     for entry in entries {
         let told = |value: f64| match entry.unit {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size")]
             "bytes" => report::size(value as u64),
             "/s" => format!("{value:.0} /s"),
+            "MB/s" => format!("{value:.0} MB/s"),
+            _ if value >= 100.0 => format!("{value:.0} s"),
             _ if value < 1e-3 => format!("{:.1} us", value * 1e6),
             _ => format!("{:.1} ms", value * 1e3),
         };
         let baseline = entry.baseline.map_or_else(|| "-".to_owned(), told);
         let ratio = entry.ratio().map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
-        println!("{:<24}{:>14}{baseline:>14}{ratio:>10}", entry.name, told(entry.value));
+        let theirs = published.as_ref().ok().and_then(|known| known.get(entry.name));
+        let theirs = theirs.map_or_else(|| "-".to_owned(), |value| told(*value));
+        println!("{:<24}{:>14}{baseline:>14}{ratio:>10}{theirs:>14}", entry.name, told(entry.value));
+    }
+    if let Err(reason) = published {
+        println!("eryx 0.14 was not measured: {reason}");
     }
 }

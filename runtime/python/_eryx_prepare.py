@@ -10,6 +10,7 @@ import gc
 import importlib
 import json
 import linecache
+import opcode
 import os
 import sys
 import traceback
@@ -20,11 +21,16 @@ import _eryx
 import _eryx_errors
 import _eryx_fresh
 import _eryx_loop  # noqa: F401
+import _eryx_output
 import _eryx_session
 import _eryx_snapshot  # noqa: F401
 
 # How often code runs before the interpreter has done to it all that it does: a few dozen times.
 _WARM_UP = 100
+_names = []
+# An object of so many bytes is too large for Python's own allocator; and an instruction without effect.
+_LARGE = 520
+_NOTHING = bytes([opcode.opmap["NOP"], 0])
 
 
 def prepare():
@@ -51,9 +57,7 @@ def prepare():
     if failures:
         _eryx_session.flush()
         raise RuntimeError("\n".join(failures))
-    gc.collect()
     _gather()
-    _warm_up()
     settle()
 
 
@@ -61,6 +65,7 @@ def settle():
     """Leaves in the memory nothing that belongs to one instance."""
     _eryx_session.flush()
     _eryx_fresh.prepare()
+    _warm_up()
     gc.collect()
     # What is there now stays: the collector need not look at it again, and so does not write to it.
     gc.freeze()
@@ -68,22 +73,39 @@ def settle():
 
 def _gather():
     """Makes anew what calls write to: so it lies side by side."""
-    # What is replaced is kept until all is done: else the next one would take its place.
+    functions = _functions_run()
+    # What is replaced is kept until all is done: else the next one would take its place. So would what types keep
+    # for their next objects, which a collection gives up.
     old = [_eryx_session._session]
+    gc.collect()
     end = _eryx.end_of_heap()
     _eryx.fill_holes(end)
-    for name in [name for name in sys.modules if name.startswith("_eryx_") and name != __name__]:
-        module = sys.modules[name].__dict__
-        for value in list(module.values()):
-            for function in _functions(value, name):
-                # The interpreter counts in the code how often it ran.
-                old.append(function.__code__)
-                function.__code__ = function.__code__.replace()
-        _renew(module, end)
+    for function in functions:
+        # The interpreter counts in the code how often it ran.
+        code = function.__code__
+        old.append(code)
+        # Python has a place of its own for small objects of each size; larger ones come one after another.
+        padding = max(0, _LARGE - sys.getsizeof(code)) // len(_NOTHING)
+        function.__code__ = code.replace(co_code=code.co_code + padding * _NOTHING)
     session = _eryx_session._session = _copy(old[0])
     session.callbacks = _copy(session.callbacks)
-    _renew(session.module.__dict__, end)
-    _renew(linecache.cache, end)
+    for namespace in session.module.__dict__, linecache.cache, _eryx_output.__dict__:
+        _renew(namespace, end)
+
+
+def _functions_run():
+    """The functions that run in every instance."""
+    codes = set()
+    monitoring = sys.monitoring
+    monitoring.use_tool_id(monitoring.PROFILER_ID, __name__)
+    monitoring.register_callback(monitoring.PROFILER_ID, monitoring.events.PY_START, lambda code, _: codes.add(code))
+    monitoring.set_events(monitoring.PROFILER_ID, monitoring.events.PY_START)
+    _run_as_instances_do(1)
+    monitoring.set_events(monitoring.PROFILER_ID, 0)
+    monitoring.free_tool_id(monitoring.PROFILER_ID)
+    # In an order that is the same each time.
+    functions = [value for value in gc.get_objects() if type(value) is types.FunctionType and value.__code__ in codes]
+    return sorted(functions, key=lambda function: (function.__module__ or "", function.__qualname__))
 
 
 def _copy(instance):
@@ -95,21 +117,6 @@ def _copy(instance):
     return new
 
 
-def _functions(value, module):
-    """The Python functions of a module's global, which may be a class."""
-    if isinstance(value, type):
-        if value.__module__ == module:
-            for member in list(vars(value).values()):
-                yield from _functions(member, module)
-    elif isinstance(value, (staticmethod, classmethod)):
-        yield from _functions(value.__func__, module)
-    elif isinstance(value, property):
-        for function in value.fget, value.fset, value.fdel:
-            yield from _functions(function, module)
-    elif isinstance(value, types.FunctionType) and value.__module__ == module:
-        yield value
-
-
 def _renew(namespace, end):
     """Moves what a dictionary holds behind an address; the dictionary stays the same."""
     content = dict(namespace)
@@ -119,12 +126,21 @@ def _renew(namespace, end):
 
 
 def _warm_up():
-    """Runs what every instance runs, until the interpreter has adapted its code: it writes into code that is new to it."""
-    kept = _eryx_session._session
+    """Has the interpreter adapt its code to what every instance runs: it writes into code that is new to it."""
+    # What a traceback needs is imported then.
+    _eryx_errors.describe(Exception())
+    _run_as_instances_do(_WARM_UP)
+    # The interpreter keeps one of each name; an instance need not add the first ones.
+    _names.extend(sys.intern(f"{_eryx_errors.SESSION_PREFIX}{number}>") for number in range(1, 10))
+
+
+def _run_as_instances_do(times):
+    kept, generators = _eryx_session._session, list(_eryx_fresh._generators)
     _eryx_session._session = _eryx_session.Session()
-    for _ in range(_WARM_UP):
-        _eryx_fresh.refresh()
+    for _ in range(times):
+        _eryx_fresh._generators[:] = generators
+        _eryx_session.awake(False)
         _eryx_session.execute("None")
-    _eryx_session.execute("raise Exception")
+    _eryx_fresh._generators[:] = generators
     _eryx_session._session = kept
     kept.adopt(kept.module)

@@ -1,124 +1,18 @@
-//! The description of the world that wit-dylib's bindings hand over: C structures and their owned form.
+//! The description of the world that wit-dylib's bindings hand over, in its owned form.
 //!
-//! The structures are those of `wit_dylib.h` of wit-dylib 0.263, version 3. They are read once, at the
-//! start, into [`World`], so that nothing else has to follow foreign pointers.
+//! Their structures are read once, at the start, into [`World`], so that nothing else has to follow foreign pointers.
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::ffi::{CStr, c_char, c_void};
+use core::ffi::{CStr, c_char};
 
-use crate::call::Call;
 use crate::error::{Error, Result};
-
-/// The version of the structures that this runtime understands.
-const VERSION: u32 = 3;
+use crate::ffi::bindings::*;
 
 /// The kind of records among types.
 const RECORD: u32 = 14;
 /// The kind of variants among types.
 const VARIANT: u32 = 19;
-
-/// Calls a synchronous import: takes the arguments from the call's stack and leaves the result there.
-pub type ImportFn = unsafe extern "C" fn(*mut Call);
-/// Starts an asynchronous import; returns its state and, in the bits above the lowest four, its subtask.
-pub type AsyncImportFn = unsafe extern "C" fn(*mut Call, *mut c_void) -> u32;
-/// Leaves the result of an asynchronous import that has returned on the call's stack.
-pub type AsyncLiftFn = unsafe extern "C" fn(*mut Call, *mut c_void);
-/// Takes the result of an asynchronous export from the call's stack and returns it to the caller.
-pub type TaskReturnFn = unsafe extern "C" fn(*mut Call);
-
-/// `wit_t`.
-#[repr(C)]
-pub struct RawWorld {
-    version: u32,
-    import_funcs: RawList<RawImport>,
-    export_funcs: RawList<RawExport>,
-    resources: RawList<c_void>,
-    records: RawList<RawRecord>,
-    flags: RawList<c_void>,
-    tuples: RawList<RawTuple>,
-    variants: RawList<RawVariant>,
-    enums: RawList<c_void>,
-    options: RawList<RawElement>,
-    results: RawList<RawResult>,
-    lists: RawList<RawElement>,
-    maps: RawList<c_void>,
-    fixed_length_lists: RawList<c_void>,
-    futures: RawList<c_void>,
-    streams: RawList<c_void>,
-    aliases: RawList<RawElement>,
-}
-
-#[repr(C)]
-struct RawList<T> {
-    count: usize,
-    items: *const T,
-}
-
-#[repr(C)]
-struct RawImport {
-    interface: *const c_char,
-    name: *const c_char,
-    sync: Option<ImportFn>,
-    start: Option<AsyncImportFn>,
-    lift: Option<AsyncLiftFn>,
-    params: RawList<u32>,
-    result: u32,
-    area_size: usize,
-    area_align: usize,
-}
-
-#[repr(C)]
-struct RawExport {
-    interface: *const c_char,
-    name: *const c_char,
-    task_return: Option<TaskReturnFn>,
-    params: RawList<u32>,
-    result: u32,
-}
-
-#[repr(C)]
-struct RawRecord {
-    interface: *const c_char,
-    name: *const c_char,
-    fields: RawList<RawField>,
-}
-
-#[repr(C)]
-struct RawField {
-    name: *const c_char,
-    ty: u32,
-}
-
-#[repr(C)]
-struct RawTuple {
-    interface: *const c_char,
-    name: *const c_char,
-    types: RawList<u32>,
-}
-
-#[repr(C)]
-struct RawVariant {
-    interface: *const c_char,
-    name: *const c_char,
-    cases: RawList<RawField>,
-}
-
-/// `wit_option_t`, `wit_list_t` and `wit_alias_t`, which have one layout.
-#[repr(C)]
-struct RawElement {
-    interface: *const c_char,
-    name: *const c_char,
-    ty: u32,
-}
-
-#[repr(C)]
-struct RawResult {
-    interface: *const c_char,
-    name: *const c_char,
-    ok: u32,
-    err: u32,
-}
 
 /// A WIT type as the bindings number it: a kind in the low eight bits, an index into the world above.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,18 +1,19 @@
 //! The module `_eryx`: what the runtime's Python parts can ask of this library.
 
 use alloc::vec::Vec;
-use core::slice;
 
 use crate::call::Value;
 use crate::convert;
 use crate::error::{Error, Result};
+use crate::ffi::component;
+use crate::ffi::python::{Method, export_to_python};
 use crate::interpreter::{self, call_import, import_result, waitables, world};
 use crate::memory;
 use crate::preinit;
-use crate::python::{self, Method, Object, RawObject};
+use crate::python::{self, Object};
 use crate::seal;
 use crate::stop;
-use crate::waitable::{self, Started, Subtask};
+use crate::waitable::{Started, Subtask};
 
 /// The module that makes the others importable; it runs first.
 pub const IMPORTER: &str = include_str!("../python/_eryx_importer.py");
@@ -73,39 +74,6 @@ pub fn install() -> Result<()> {
     python::add_functions(c"_eryx", METHODS)
 }
 
-/// Runs the body of a function that Python called.
-///
-/// # Safety
-/// `arguments` must be `count` objects that live during the call, as Python passes them.
-unsafe fn answer(
-    arguments: *const *mut RawObject,
-    count: isize,
-    body: impl FnOnce(&[Object]) -> Result<Object>,
-) -> *mut RawObject {
-    let raw = if count > 0 {
-        // SAFETY: as the caller says.
-        unsafe { slice::from_raw_parts(arguments, count as usize) }
-    } else {
-        &[]
-    };
-    // SAFETY: the objects live during the call.
-    let objects: Vec<Object> = raw.iter().map(|object| unsafe { Object::borrowed(*object) }).collect();
-    match body(&objects) {
-        Ok(object) => object.into_raw(),
-        Err(error) => python::raise(&error),
-    }
-}
-
-/// Defines a function with Python's calling convention around a Rust one.
-macro_rules! export_to_python {
-    ($($name:ident => $body:path;)*) => {
-        $(unsafe extern "C" fn $name(_: *mut RawObject, arguments: *const *mut RawObject, count: isize) -> *mut RawObject {
-            // SAFETY: Python passes as many objects as it says.
-            unsafe { answer(arguments, count, $body) }
-        })*
-    };
-}
-
 export_to_python! {
     source => read_source;
     call => call_by_name;
@@ -144,11 +112,12 @@ fn call_by_name(arguments: &[Object]) -> Result<Object> {
 
 fn read_callbacks(arguments: &[Object]) -> Result<Object> {
     const NAME: &str = "list-callbacks";
-    if preinit::is_preparing() {
-        // There is no embedder yet.
-        return Object::tuple(Vec::new());
-    }
-    interpreter::listed(returned(NAME, call_import(NAME, arguments)?)?, import_result(NAME))
+    // While a memory is prepared there is no embedder yet.
+    let list = match preinit::is_preparing() {
+        true => Value::List(Vec::new()),
+        false => returned(NAME, call_import(NAME, arguments)?)?,
+    };
+    interpreter::listed(list, import_result(NAME))
 }
 
 fn send_trace(arguments: &[Object]) -> Result<Object> {
@@ -215,7 +184,7 @@ fn cancel_call(arguments: &[Object]) -> Result<Object> {
 }
 
 fn let_others_run(_: &[Object]) -> Result<Object> {
-    waitable::yield_now();
+    component::thread_yield();
     Ok(Object::none())
 }
 

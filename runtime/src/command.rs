@@ -6,6 +6,7 @@ use core::ffi::{CStr, c_char};
 use core::ptr;
 
 use crate::error::{Error, Result};
+use crate::ffi::c;
 use crate::interpreter::{self, PREFIX};
 use crate::python::{self, Begun, Config};
 
@@ -36,6 +37,7 @@ pub fn run() -> Result<bool> {
         .text(c"home", PREFIX)
         .text(c"executable", c"")
         .list(c"argv", &arguments);
+    interpreter::look_at_environment();
     let status = match config.start()? {
         Begun::Python => {
             interpreter::install()?;
@@ -50,39 +52,15 @@ pub fn run() -> Result<bool> {
 fn arguments() -> Result<Vec<CString>> {
     let (mut count, mut size) = (0, 0);
     // SAFETY: both places are valid.
-    if unsafe { wasi::args_sizes_get(&raw mut count, &raw mut size) } != 0 {
+    if unsafe { c::args_sizes_get(&raw mut count, &raw mut size) } != 0 {
         return Err(Error::new("the arguments cannot be read"));
     }
     let mut places: Vec<*mut c_char> = alloc::vec![ptr::null_mut(); count];
     let mut text: Vec<c_char> = alloc::vec![0; size];
     // SAFETY: there is room for as many arguments and bytes as was said.
-    if unsafe { wasi::args_get(places.as_mut_ptr(), text.as_mut_ptr()) } != 0 {
+    if unsafe { c::args_get(places.as_mut_ptr(), text.as_mut_ptr()) } != 0 {
         return Err(Error::new("the arguments cannot be read"));
     }
     // SAFETY: each place is a C string in the text.
     Ok(places.into_iter().map(|place| unsafe { CStr::from_ptr(place) }.into()).collect())
-}
-
-#[cfg(target_family = "wasm")]
-mod wasi {
-    use core::ffi::c_char;
-
-    #[link(wasm_import_module = "wasi_snapshot_preview1")]
-    unsafe extern "C" {
-        pub fn args_sizes_get(count: *mut usize, size: *mut usize) -> u32;
-        pub fn args_get(places: *mut *mut c_char, text: *mut c_char) -> u32;
-    }
-}
-
-/// Outside a component there are no arguments.
-#[cfg(not(target_family = "wasm"))]
-mod wasi {
-    use core::ffi::c_char;
-
-    pub unsafe fn args_sizes_get(_count: *mut usize, _size: *mut usize) -> u32 {
-        0
-    }
-    pub unsafe fn args_get(_places: *mut *mut c_char, _text: *mut c_char) -> u32 {
-        0
-    }
 }

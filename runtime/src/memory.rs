@@ -3,24 +3,15 @@
 //! Rust, the bindings and the C library share one heap: what the bindings allocate with `cabi_realloc`
 //! becomes a `Vec` without a copy.
 
-use core::ffi::{c_int, c_void};
+use core::ffi::c_void;
 use core::fmt::{self, Write};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
+use crate::ffi::c;
+
 /// The alignment that `malloc` guarantees.
 const MALLOC_ALIGN: usize = 2 * core::mem::size_of::<usize>();
-
-unsafe extern "C" {
-    fn malloc(size: usize) -> *mut c_void;
-    #[link_name = "realloc"]
-    fn c_realloc(pointer: *mut c_void, size: usize) -> *mut c_void;
-    #[link_name = "free"]
-    fn c_free(pointer: *mut c_void);
-    fn posix_memalign(pointer: *mut *mut c_void, align: usize, size: usize) -> c_int;
-    fn write(descriptor: c_int, bytes: *const c_void, count: usize) -> isize;
-    fn abort() -> !;
-}
 
 /// How much is kept for telling that there is no more, in bytes. It is not written to, so until it is needed
 /// it takes no memory of the embedder's.
@@ -31,8 +22,7 @@ static RESERVE: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 /// Sets a reserve aside, unless there is one or no memory for it.
 pub fn hold_reserve() {
     if RESERVE.load(Ordering::Relaxed).is_null() {
-        // SAFETY: `malloc` takes any size.
-        RESERVE.store(unsafe { malloc(RESERVE_SIZE) }, Ordering::Relaxed);
+        RESERVE.store(c::malloc(RESERVE_SIZE), Ordering::Relaxed);
     }
 }
 
@@ -40,7 +30,7 @@ pub fn hold_reserve() {
 pub fn release_reserve() -> bool {
     let reserve = RESERVE.swap(ptr::null_mut(), Ordering::Relaxed);
     // SAFETY: the block came from `malloc` or is null, and nobody else has it any more.
-    unsafe { c_free(reserve) };
+    unsafe { c::free(reserve) };
     !reserve.is_null()
 }
 
@@ -58,13 +48,12 @@ pub fn allocate(size: usize, align: usize) -> *mut u8 {
         return core::ptr::without_provenance_mut(align);
     }
     if align <= MALLOC_ALIGN {
-        // SAFETY: `malloc` takes any size.
-        return with_reserve(|| unsafe { malloc(size) }.cast());
+        return with_reserve(|| c::malloc(size).cast());
     }
     with_reserve(|| {
         let mut pointer = ptr::null_mut();
         // SAFETY: `pointer` is a valid place for the result, and `align` a power of two above a pointer's size.
-        match unsafe { posix_memalign(&raw mut pointer, align, size) } {
+        match unsafe { c::posix_memalign(&raw mut pointer, align, size) } {
             0 => pointer.cast(),
             _ => ptr::null_mut(),
         }
@@ -86,7 +75,7 @@ pub unsafe fn reallocate(pointer: *mut u8, old_size: usize, align: usize, new_si
     }
     if align <= MALLOC_ALIGN {
         // SAFETY: the block is not empty, so it came from `malloc`.
-        return with_reserve(|| unsafe { c_realloc(pointer.cast(), new_size) }.cast());
+        return with_reserve(|| unsafe { c::realloc(pointer.cast(), new_size) }.cast());
     }
     let new = allocate(new_size, align);
     if !new.is_null() {
@@ -106,7 +95,7 @@ pub unsafe fn reallocate(pointer: *mut u8, old_size: usize, align: usize, new_si
 pub unsafe fn free(pointer: *mut u8, size: usize, _align: usize) {
     if size != 0 {
         // SAFETY: a block that is not empty came from the C library.
-        unsafe { c_free(pointer.cast()) };
+        unsafe { c::free(pointer.cast()) };
     }
 }
 
@@ -114,8 +103,7 @@ pub unsafe fn free(pointer: *mut u8, size: usize, _align: usize) {
 pub fn fatal(message: impl fmt::Display) -> ! {
     // Without an allocation: there may be no memory. Nothing could be done about a failure.
     let _ = writeln!(StandardError, "eryx runtime: {message}");
-    // SAFETY: `abort` takes nothing and does not return.
-    unsafe { abort() }
+    c::abort()
 }
 
 struct StandardError;
@@ -123,7 +111,7 @@ struct StandardError;
 impl Write for StandardError {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         // SAFETY: the pointer is valid for the length.
-        let written = unsafe { write(2, text.as_ptr().cast(), text.len()) };
+        let written = unsafe { c::write(2, text.as_ptr().cast(), text.len()) };
         if written < 0 { Err(fmt::Error) } else { Ok(()) }
     }
 }

@@ -9,10 +9,12 @@ use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Result;
+use crate::ffi::{c, component};
 use crate::interpreter;
 use crate::memory;
 use crate::python::Object;
 use crate::seal;
+use crate::stack;
 use crate::stop;
 
 /// The module that prepares Python.
@@ -20,7 +22,7 @@ const PREPARE: &CStr = c"_eryx_prepare";
 
 static DONE: AtomicBool = AtomicBool::new(false);
 
-/// Whether this memory is being prepared, for a hash secret that is the same each time.
+/// Whether this memory is being prepared: there is no embedder, and the secret of hashes is the same each time.
 static PREPARING: AtomicBool = AtomicBool::new(false);
 
 /// Whether the memory was saved and nothing has been called since.
@@ -50,8 +52,8 @@ pub fn run() -> Result<()> {
 
 /// Gives up what belongs to the embedder that saves the memory; the next call is the first in an instance.
 fn sleep() {
-    reset_files();
-    environment::forget();
+    component::vfs_reset();
+    c::forget_environment();
     // Each instance needs it, and asking for it grows the memory.
     memory::hold_reserve();
     seal::seal();
@@ -66,9 +68,10 @@ pub fn awake(session: &Object) -> Result<()> {
     if !ASLEEP.swap(false, Ordering::Relaxed) {
         return Ok(());
     }
-    environment::read();
-    stop::look_at_environment();
-    session.call_method(c"awake", alloc::vec![Object::bool(!environment::is_empty())?]).map(drop)
+    c::reread_environment();
+    interpreter::look_at_environment();
+    stack::limit()?;
+    session.call_method(c"awake", alloc::vec![Object::bool(!c::environment_is_empty())?]).map(drop)
 }
 
 /// Gives up what belongs to the embedder that is about to save the memory. Only the first call has an
@@ -81,56 +84,10 @@ pub fn finalize() -> Result<()> {
         return Ok(());
     }
     interpreter::start()?;
-    Object::import(PREPARE)?.call_method(c"settle", Vec::new())?;
+    PREPARING.store(true, Ordering::Relaxed);
+    let settled = Object::import(PREPARE)?.call_method(c"settle", Vec::new());
+    PREPARING.store(false, Ordering::Relaxed);
+    settled?;
     sleep();
     Ok(())
-}
-
-#[cfg(target_family = "wasm")]
-fn reset_files() {
-    #[link(wasm_import_module = "env")]
-    unsafe extern "C" {
-        safe fn __eryx_vfs_reset();
-    }
-    __eryx_vfs_reset();
-}
-
-#[cfg(not(target_family = "wasm"))]
-fn reset_files() {}
-
-#[cfg(target_family = "wasm")]
-mod environment {
-    unsafe extern "C" {
-        static mut environ: *mut *mut core::ffi::c_char;
-        safe fn __wasilibc_deinitialize_environ();
-        safe fn __wasilibc_ensure_environ();
-    }
-
-    /// Has the C library read the environment anew.
-    pub fn read() {
-        forget();
-        __wasilibc_ensure_environ();
-    }
-
-    /// Has the C library give up what it read.
-    pub fn forget() {
-        __wasilibc_deinitialize_environ();
-    }
-
-    pub fn is_empty() -> bool {
-        // SAFETY: once it was read, the C library keeps it as an array that ends with a null pointer.
-        unsafe { environ.is_null() || (*environ).is_null() }
-    }
-}
-
-/// Outside a component no memory is ever saved.
-#[cfg(not(target_family = "wasm"))]
-mod environment {
-    pub fn read() {}
-
-    pub fn forget() {}
-
-    pub fn is_empty() -> bool {
-        true
-    }
 }

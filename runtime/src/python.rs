@@ -1,145 +1,12 @@
-//! The part of Python's C API that the runtime uses, and an owned reference on top of it.
-//!
-//! Everything here belongs to the stable ABI of CPython 3.14, so no structure's layout is known to us
-//! but that of `PyMethodDef`. There is one thread, and it always holds the interpreter's lock.
+//! Python's objects, configuration and functions in safe form: an owned reference on top of the C API.
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::ffi::{CStr, c_char, c_int, c_long, c_longlong, c_ulonglong, c_void};
+use core::ffi::{CStr, c_char, c_int, c_long, c_void};
 use core::ptr;
 
 use crate::error::{Error, Result};
-
-/// `PyObject`.
-#[repr(C)]
-pub struct RawObject {
-    _opaque: [u8; 0],
-}
-
-/// A function that Python calls with its arguments as an array.
-pub type FastFunction = unsafe extern "C" fn(*mut RawObject, *const *mut RawObject, isize) -> *mut RawObject;
-
-/// `PyMethodDef`.
-#[repr(C)]
-pub struct Method {
-    name: *const c_char,
-    function: Option<FastFunction>,
-    flags: c_int,
-    doc: *const c_char,
-}
-
-// SAFETY: the pointers lead to constants.
-unsafe impl Sync for Method {}
-
-impl Method {
-    /// The entry that ends a table.
-    pub const END: Self = Self { name: ptr::null(), function: None, flags: 0, doc: ptr::null() };
-
-    /// A function that takes its arguments as an array.
-    #[must_use]
-    pub const fn new(name: &'static CStr, doc: &'static CStr, function: FastFunction) -> Self {
-        const METH_FASTCALL: c_int = 0x80;
-        Self { name: name.as_ptr(), function: Some(function), flags: METH_FASTCALL, doc: doc.as_ptr() }
-    }
-}
-
-/// `Py_buffer`.
-#[repr(C)]
-struct RawBuffer {
-    place: *mut c_void,
-    object: *mut RawObject,
-    size: isize,
-    item_size: isize,
-    read_only: c_int,
-    dimensions: c_int,
-    format: *mut c_char,
-    shape: *mut isize,
-    strides: *mut isize,
-    sub_offsets: *mut isize,
-    internal: *mut c_void,
-}
-
-/// `_Py_HashSecret_t`: the secret of Python's own hashes, then the salt that its XML parsers get.
-#[repr(C)]
-struct HashSecret {
-    python: [u8; 16],
-    xml: [u8; 8],
-}
-
-const CONSTANT_NONE: u32 = 0;
-const FILE_INPUT: c_int = 257;
-
-unsafe extern "C" {
-    static mut PyExc_RuntimeError: *mut RawObject;
-    static mut PyUnicode_Type: RawObject;
-    static mut _Py_HashSecret: HashSecret;
-
-    fn PyInitConfig_Create() -> *mut c_void;
-    fn PyInitConfig_Free(config: *mut c_void);
-    fn PyInitConfig_GetError(config: *mut c_void, message: *mut *const c_char) -> c_int;
-    fn PyInitConfig_SetInt(config: *mut c_void, name: *const c_char, value: i64) -> c_int;
-    fn PyInitConfig_SetStr(config: *mut c_void, name: *const c_char, value: *const c_char) -> c_int;
-    fn PyInitConfig_SetStrList(
-        config: *mut c_void,
-        name: *const c_char,
-        length: usize,
-        items: *const *const c_char,
-    ) -> c_int;
-    fn Py_InitializeFromInitConfig(config: *mut c_void) -> c_int;
-    fn PyInitConfig_GetExitCode(config: *mut c_void, code: *mut c_int) -> c_int;
-    fn Py_RunMain() -> c_int;
-
-    fn PyThreadState_Get() -> *mut c_void;
-    fn PyUnstable_ThreadState_SetStackProtection(
-        thread: *mut c_void,
-        start: *mut c_void,
-        size: usize,
-    ) -> c_int;
-
-    fn Py_IncRef(object: *mut RawObject);
-    fn Py_DecRef(object: *mut RawObject);
-    fn Py_GetConstant(constant: u32) -> *mut RawObject;
-    fn Py_CompileString(source: *const c_char, file: *const c_char, start: c_int) -> *mut RawObject;
-    fn PyImport_ExecCodeModule(name: *const c_char, code: *mut RawObject) -> *mut RawObject;
-    fn PyImport_ImportModule(name: *const c_char) -> *mut RawObject;
-    fn PyImport_AddModuleRef(name: *const c_char) -> *mut RawObject;
-    fn PyModule_AddFunctions(module: *mut RawObject, methods: *const Method) -> c_int;
-
-    fn PyErr_GetRaisedException() -> *mut RawObject;
-    fn PyErr_SetString(kind: *mut RawObject, message: *const c_char);
-    fn PyErr_Clear();
-
-    fn PyObject_GetAttrString(object: *mut RawObject, name: *const c_char) -> *mut RawObject;
-    fn PyObject_CallObject(function: *mut RawObject, arguments: *mut RawObject) -> *mut RawObject;
-    fn PyObject_Str(object: *mut RawObject) -> *mut RawObject;
-    fn PyObject_IsTrue(object: *mut RawObject) -> c_int;
-
-    fn PyUnicode_DecodeUTF8(text: *const c_char, size: isize, errors: *const c_char) -> *mut RawObject;
-    fn PyUnicode_AsEncodedString(
-        text: *mut RawObject,
-        encoding: *const c_char,
-        errors: *const c_char,
-    ) -> *mut RawObject;
-    fn PyBytes_FromStringAndSize(bytes: *const c_char, size: isize) -> *mut RawObject;
-    fn PyObject_GetBuffer(object: *mut RawObject, view: *mut RawBuffer, flags: c_int) -> c_int;
-    fn PyBuffer_Release(view: *mut RawBuffer);
-    fn PyObject_IsInstance(object: *mut RawObject, class: *mut RawObject) -> c_int;
-    fn PyUnicode_AsUTF8AndSize(text: *mut RawObject, size: *mut isize) -> *const c_char;
-    fn PyLong_FromLongLong(value: c_longlong) -> *mut RawObject;
-    fn PyLong_FromUnsignedLongLong(value: c_ulonglong) -> *mut RawObject;
-    fn PyLong_AsLongLong(object: *mut RawObject) -> c_longlong;
-    fn PyLong_AsUnsignedLongLong(object: *mut RawObject) -> c_ulonglong;
-    fn PyBool_FromLong(value: c_long) -> *mut RawObject;
-    fn PyFloat_FromDouble(value: f64) -> *mut RawObject;
-    fn PyFloat_AsDouble(object: *mut RawObject) -> f64;
-    fn PyList_New(size: isize) -> *mut RawObject;
-    fn PyList_SetItem(list: *mut RawObject, index: isize, item: *mut RawObject) -> c_int;
-    fn PyTuple_New(size: isize) -> *mut RawObject;
-    fn PyTuple_SetItem(tuple: *mut RawObject, index: isize, item: *mut RawObject) -> c_int;
-    fn PySequence_Size(object: *mut RawObject) -> isize;
-    fn PySequence_GetItem(object: *mut RawObject, index: isize) -> *mut RawObject;
-    fn PyErr_Occurred() -> *mut RawObject;
-}
+use crate::ffi::python::*;
 
 /// An owned reference to a Python object.
 #[derive(Debug)]
@@ -395,6 +262,29 @@ fn take_exception() -> Error {
     }
 }
 
+/// Runs the body of a function that Python called.
+///
+/// # Safety
+/// `arguments` must be `count` objects that live during the call, as Python passes them.
+pub unsafe fn answer(
+    arguments: *const *mut RawObject,
+    count: isize,
+    body: impl FnOnce(&[Object]) -> Result<Object>,
+) -> *mut RawObject {
+    let raw = if count > 0 {
+        // SAFETY: as the caller says.
+        unsafe { core::slice::from_raw_parts(arguments, count as usize) }
+    } else {
+        &[]
+    };
+    // SAFETY: the objects live during the call.
+    let objects: Vec<Object> = raw.iter().map(|object| unsafe { Object::borrowed(*object) }).collect();
+    match body(&objects) {
+        Ok(object) => object.into_raw(),
+        Err(error) => raise(&error),
+    }
+}
+
 /// Sets a RuntimeError for a function that Python called, and returns what stands for it.
 pub fn raise(error: &Error) -> *mut RawObject {
     let message: Vec<u8> =
@@ -413,12 +303,13 @@ pub fn add_functions(module: &CStr, methods: &'static [Method]) -> Result<()> {
     }
 }
 
-/// Lets recursion in C use `size` bytes of the stack below the caller before Python raises RecursionError.
+/// Lets recursion in C use `usable` bytes of the stack below the caller before Python raises RecursionError.
 ///
 /// # Errors
 /// What Python raised.
-pub fn limit_stack(size: usize) -> Result<()> {
+pub fn limit_stack(usable: usize) -> Result<()> {
     let here = 0_u8;
+    let size = usable + 2 * STACK_MARGIN;
     let start = (&raw const here).cast_mut().wrapping_sub(size).cast();
     // SAFETY: Python runs in this thread, and only compares addresses with the two limits.
     if unsafe { PyUnstable_ThreadState_SetStackProtection(PyThreadState_Get(), start, size) } == 0 {

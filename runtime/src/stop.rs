@@ -9,15 +9,17 @@
 //! each time the exception is raised, so that it can trap what has been asked too often.
 
 use alloc::string::String;
-use core::ffi::{CStr, c_char, c_int, c_uint, c_ulong, c_void};
+use core::ffi::{CStr, c_void};
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::abi::Entry;
 use crate::call::{Call, Value};
 use crate::error::{Error, Result};
+use crate::ffi::c;
+use crate::ffi::python::*;
 use crate::interpreter::{has_import, world};
-use crate::python::{Object, RawObject};
+use crate::python::Object;
 
 /// The environment variable by which an embedder asks for the word; Python code does not see it.
 const REQUEST: &CStr = c"ERYX_EVAL_BREAKER";
@@ -30,48 +32,6 @@ const BREAKER_OFFSET: usize = 3 * size_of::<usize>();
 /// `_PY_ASYNC_EXCEPTION_BIT`.
 const ASYNC_EXCEPTION: usize = 1 << 3;
 
-const TYPE_IS_IMMUTABLE: c_uint = 1 << 8;
-const SLOT_DOC: c_int = 56;
-const SLOT_NEW: c_int = 65;
-const SLOT_STR: c_int = 70;
-
-type NewFunction = unsafe extern "C" fn(*mut RawObject, *mut RawObject, *mut RawObject) -> *mut RawObject;
-
-/// `PyType_Slot`.
-#[repr(C)]
-struct Slot {
-    slot: c_int,
-    function: *mut c_void,
-}
-
-/// `PyType_Spec`.
-#[repr(C)]
-struct Spec {
-    name: *const c_char,
-    basic_size: c_int,
-    item_size: c_int,
-    flags: c_uint,
-    slots: *mut Slot,
-}
-
-unsafe extern "C" {
-    static mut PyExc_BaseException: *mut RawObject;
-
-    fn getenv(name: *const c_char) -> *const c_char;
-    fn unsetenv(name: *const c_char) -> c_int;
-    fn PyThreadState_Get() -> *mut c_void;
-    fn PyThread_get_thread_ident() -> c_ulong;
-    fn PyThreadState_SetAsyncExc(thread: c_ulong, exception: *mut RawObject) -> c_int;
-    fn PyType_FromSpecWithBases(spec: *mut Spec, bases: *mut RawObject) -> *mut RawObject;
-    fn PyType_GetSlot(class: *mut RawObject, slot: c_int) -> *mut c_void;
-    fn PyObject_Vectorcall(
-        function: *mut RawObject,
-        arguments: *const *mut RawObject,
-        count: usize,
-        names: *mut RawObject,
-    ) -> *mut RawObject;
-}
-
 /// Whether the embedder asks for the word.
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 /// The word's address once it was told, else 0.
@@ -81,13 +41,8 @@ static CLASS: AtomicUsize = AtomicUsize::new(0);
 
 /// Looks whether the embedder asks for the word, and hides that it did. Called when the environment has been read.
 pub fn look_at_environment() {
-    // SAFETY: the name is a C string; the value is one, and is looked at before the environment changes.
-    unsafe {
-        let value = getenv(REQUEST.as_ptr());
-        if !value.is_null() && CStr::from_ptr(value) == c"1" {
-            REQUESTED.store(has_import(REPORT), Ordering::Relaxed);
-            unsetenv(REQUEST.as_ptr());
-        }
+    if c::take_variable(REQUEST).is_some_and(|value| value.as_c_str() == c"1") {
+        REQUESTED.store(has_import(REPORT), Ordering::Relaxed);
     }
 }
 

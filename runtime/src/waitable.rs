@@ -3,16 +3,14 @@
 //! A call that does not return at once becomes a subtask, which joins our one waitable set. Its
 //! [`Call`] and its area belong to the bindings until the result has been lifted, so they are kept here,
 //! by subtask. Specification: component-model, `CanonicalABI.md`, `canon waitable-set.wait` and below.
-//!
-//! The intrinsics are reached through a library that the link makes: in a world without asynchronous
-//! functions a component must not have them, as not every engine knows them.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use core::ffi::c_void;
 
-use crate::abi::{AsyncImportFn, AsyncLiftFn};
 use crate::call::{Call, Value};
+use crate::ffi::bindings::{AsyncImportFn, AsyncLiftFn};
+use crate::ffi::component;
 use crate::memory;
 
 const EVENT_NONE: u32 = 0;
@@ -88,8 +86,8 @@ impl Waitables {
         if state == STATE_RETURNED {
             return Started::Returned(pending.finish());
         }
-        let set = *self.set.get_or_insert_with(intrinsics::waitable_set_new);
-        intrinsics::waitable_join(subtask, set);
+        let set = *self.set.get_or_insert_with(component::waitable_set_new);
+        component::waitable_join(subtask, set);
         self.pending.insert(subtask, pending);
         Started::Pending(subtask)
     }
@@ -104,7 +102,7 @@ impl Waitables {
     pub fn wait(&mut self) -> Option<(Subtask, Value)> {
         while !self.pending.is_empty() {
             let mut payload = [0; 2];
-            let event = intrinsics::waitable_set_wait(self.set?, &mut payload);
+            let event = component::waitable_set_wait(self.set?, &mut payload);
             if let Some(returned) = self.take(event, payload) {
                 return Some(returned);
             }
@@ -116,7 +114,7 @@ impl Waitables {
     pub fn poll(&mut self) -> Option<(Subtask, Value)> {
         while !self.pending.is_empty() {
             let mut payload = [0; 2];
-            let event = intrinsics::waitable_set_poll(self.set?, &mut payload);
+            let event = component::waitable_set_poll(self.set?, &mut payload);
             if event == EVENT_NONE {
                 return None;
             }
@@ -131,11 +129,11 @@ impl Waitables {
     pub fn cancel(&mut self, subtask: Subtask) {
         let Some(pending) = self.pending.remove(&subtask) else { return };
         // A subtask that is in a set cannot be waited for by `subtask.cancel`.
-        intrinsics::waitable_join(subtask, 0);
-        if intrinsics::subtask_cancel(subtask) == STATE_RETURNED {
+        component::waitable_join(subtask, 0);
+        if component::subtask_cancel(subtask) == STATE_RETURNED {
             pending.finish();
         }
-        intrinsics::subtask_drop(subtask);
+        component::subtask_drop(subtask);
     }
 
     fn take(&mut self, event: u32, [subtask, state]: [u32; 2]) -> Option<(Subtask, Value)> {
@@ -145,74 +143,7 @@ impl Waitables {
         }
         let pending = self.pending.remove(&subtask)?;
         let value = (state == STATE_RETURNED).then(|| pending.finish());
-        intrinsics::subtask_drop(subtask);
+        component::subtask_drop(subtask);
         Some((subtask, value?))
-    }
-}
-
-/// Lets the embedder and the other tasks of the component run.
-pub fn yield_now() {
-    intrinsics::thread_yield();
-}
-
-#[cfg(target_family = "wasm")]
-mod intrinsics {
-    mod raw {
-        // The names stand in `build/src/link/intrinsics.rs` too.
-        #[link(wasm_import_module = "env")]
-        unsafe extern "C" {
-            #[link_name = "__eryx_waitable_set_new"]
-            pub safe fn waitable_set_new() -> u32;
-            #[link_name = "__eryx_waitable_set_wait"]
-            pub fn waitable_set_wait(set: u32, payload: *mut u32) -> u32;
-            #[link_name = "__eryx_waitable_set_poll"]
-            pub fn waitable_set_poll(set: u32, payload: *mut u32) -> u32;
-            #[link_name = "__eryx_waitable_join"]
-            pub safe fn waitable_join(waitable: u32, set: u32);
-            #[link_name = "__eryx_subtask_cancel"]
-            pub safe fn subtask_cancel(subtask: u32) -> u32;
-            #[link_name = "__eryx_subtask_drop"]
-            pub safe fn subtask_drop(subtask: u32);
-            #[link_name = "__eryx_thread_yield"]
-            pub safe fn thread_yield() -> u32;
-        }
-    }
-
-    pub use raw::{subtask_cancel, subtask_drop, thread_yield, waitable_join};
-
-    pub fn waitable_set_new() -> u32 {
-        raw::waitable_set_new()
-    }
-
-    pub fn waitable_set_wait(set: u32, payload: &mut [u32; 2]) -> u32 {
-        // SAFETY: the intrinsic writes two words to the payload.
-        unsafe { raw::waitable_set_wait(set, payload.as_mut_ptr()) }
-    }
-
-    pub fn waitable_set_poll(set: u32, payload: &mut [u32; 2]) -> u32 {
-        // SAFETY: the intrinsic writes two words to the payload.
-        unsafe { raw::waitable_set_poll(set, payload.as_mut_ptr()) }
-    }
-}
-
-/// Outside a component nothing is ever pending.
-#[cfg(not(target_family = "wasm"))]
-mod intrinsics {
-    pub fn waitable_set_new() -> u32 {
-        1
-    }
-    pub fn waitable_set_wait(_set: u32, _payload: &mut [u32; 2]) -> u32 {
-        0
-    }
-    pub fn waitable_set_poll(_set: u32, _payload: &mut [u32; 2]) -> u32 {
-        0
-    }
-    pub fn waitable_join(_waitable: u32, _set: u32) {}
-    pub fn subtask_cancel(_subtask: u32) -> u32 {
-        super::STATE_RETURN_CANCELLED
-    }
-    pub fn subtask_drop(_subtask: u32) {}
-    pub fn thread_yield() -> u32 {
-        0
     }
 }

@@ -1,11 +1,9 @@
 //! pandas: what code may rely on, and frames in snapshots.
 
-use std::sync::OnceLock;
-
 use super::snapshot::moves;
 use super::{Limits, SessionOptions, Variant, ok, run};
 
-static PANDAS: Variant = Variant { packages: &["pandas"], image: OnceLock::new() };
+static PANDAS: Variant = Variant::new(&["pandas"], true);
 
 #[test]
 fn table() {
