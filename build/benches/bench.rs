@@ -9,17 +9,22 @@
 //! |---|---|
 //! | `ERYX_BENCH_COMPONENT` | a component that takes the place of `dist/numpy+pydantic.wasm` |
 //!
-//! The baseline of a fresh sandbox is that of `pyeryx`, in the same run; that of the Python workload is the build machine's CPython of the same version, from the store; that of
-//! numpy's is the same interpreter with the wheel of the same version that the package index has, which pip fetches
-//! into `target/`, as it does `pyeryx`.
+//! The baseline of a fresh sandbox is that of `pyeryx`, in the same run; that of the Python workload is the build
+//! machine's CPython of the same version, from the store; that of numpy's is the same interpreter with the wheel of the
+//! same version that the package index has, which pip fetches into `target/`, as it does `pyeryx`. Beside them stands what
+//! the crate `eryx` 0.14 takes for the same with its own runtime, both as they are published; its engine is wasmtime 50
+//! and ours 48. cargo compiles it into the cache, which takes minutes once.
 
 #[path = "bench/native.rs"]
 mod native;
+#[path = "bench/published.rs"]
+mod published;
 #[path = "bench/registry.rs"]
 mod registry;
 #[path = "bench/sandbox.rs"]
 mod sandbox;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -115,6 +120,9 @@ impl Entry {
     }
 }
 
+/// What others take for the entries of a name, or why that is not known.
+type Published = std::result::Result<BTreeMap<String, f64>, String>;
+
 fn run() -> Result<()> {
     let layout = Layout::discover()?;
     let mut entries = Vec::new();
@@ -160,9 +168,17 @@ fn run() -> Result<()> {
         registry::measure(&component, &layout, &mut entries)?;
     }
 
-    show(&entries);
+    let published = published::measure(&layout);
+    show(&entries, &published);
     let path = layout.checkout.join("target/bench.json");
-    let list: Vec<Value> = entries.iter().map(Entry::json).collect();
+    let list: Vec<Value> = entries
+        .iter()
+        .map(|entry| {
+            let mut value = entry.json();
+            value["eryx-0.14"] = json!(published.as_ref().ok().and_then(|known| known.get(entry.name)));
+            value
+        })
+        .collect();
     let text = serde_json::to_string_pretty(&list).map_err(|error| Error::new(error.to_string()))?;
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
@@ -302,8 +318,8 @@ fn seconds(printed: &str) -> Result<f64> {
     printed.trim().parse().map_err(|_| Error::new(format!("expected seconds but found `{}`", printed.trim())))
 }
 
-fn show(entries: &[Entry]) {
-    println!("{:<24}{:>14}{:>14}{:>10}", "what", "value", "baseline", "ratio");
+fn show(entries: &[Entry], published: &Published) {
+    println!("{:<24}{:>14}{:>14}{:>10}{:>14}", "what", "value", "baseline", "ratio", "eryx 0.14");
     for entry in entries {
         let told = |value: f64| match entry.unit {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size")]
@@ -316,6 +332,11 @@ fn show(entries: &[Entry]) {
         };
         let baseline = entry.baseline.map_or_else(|| "-".to_owned(), told);
         let ratio = entry.ratio().map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
-        println!("{:<24}{:>14}{baseline:>14}{ratio:>10}", entry.name, told(entry.value));
+        let theirs = published.as_ref().ok().and_then(|known| known.get(entry.name));
+        let theirs = theirs.map_or_else(|| "-".to_owned(), |value| told(*value));
+        println!("{:<24}{:>14}{baseline:>14}{ratio:>10}{theirs:>14}", entry.name, told(entry.value));
+    }
+    if let Err(reason) = published {
+        println!("eryx 0.14 was not measured: {reason}");
     }
 }

@@ -4,16 +4,20 @@
 //! `says` (parts of the traceback). Cases of one file run in one instance, each with globals of its own, so
 //! that a case which leaves the interpreter damaged shows in the next. Every table runs in the bare interpreter and
 //! in one with numpy and pydantic (`ERYX_E2E_COMPONENT` names a component with both that is there already),
-//! `numpy.toml` in the second only.
+//! `numpy.toml` in the second only, and `pandas.toml` in a third with pandas.
 #![cfg(feature = "e2e")]
 
 #[path = "conformance/command.rs"]
 mod command;
 #[path = "conformance/eryx_0_14.rs"]
 mod eryx_0_14;
+mod outcome;
+#[path = "conformance/pandas.rs"]
+mod pandas;
 #[path = "conformance/snapshot.rs"]
 mod snapshot;
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -21,7 +25,10 @@ use std::sync::{Mutex, OnceLock};
 
 use eryx_build::layout::Layout;
 use eryx_build::plan::DEFAULT_WORLD;
-use eryx_embed::{Callback, Embedder, Image, Limits, Output, Session, SessionOptions, TraceEvent};
+use eryx_embed::{
+    Callback, Embedder, EmbedderOptions, Image, Limits, Output, Session, SessionOptions, Stacks, TraceEvent,
+};
+use outcome::ok;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -54,18 +61,36 @@ fn checkout() -> PathBuf {
 /// What a component holds, behind the world `sandbox`; built and loaded once.
 struct Variant {
     packages: &'static [&'static str],
+    /// Whether its libraries are bound before the start.
+    prelinked: bool,
     image: OnceLock<Image>,
 }
 
-static BARE: Variant = Variant { packages: &[], image: OnceLock::new() };
-static NUMPY: Variant = Variant { packages: &["numpy", "pydantic"], image: OnceLock::new() };
+impl Variant {
+    const fn new(packages: &'static [&'static str], prelinked: bool) -> Self {
+        Self { packages, prelinked, image: OnceLock::new() }
+    }
+}
+
+const PACKAGES: &[&str] = &["numpy", "pydantic"];
+static BARE: Variant = Variant::new(&[], true);
+static NUMPY: Variant = Variant::new(PACKAGES, true);
+// What prelinking is measured against: nothing may differ.
+static BARE_UNLINKED: Variant = Variant::new(&[], false);
+static NUMPY_UNLINKED: Variant = Variant::new(PACKAGES, false);
 
 impl Variant {
     fn image(&self) -> &Image {
         self.image.get_or_init(|| {
             let path = match std::env::var_os("ERYX_E2E_COMPONENT") {
-                Some(path) if !self.packages.is_empty() => std::path::absolute(path).unwrap(),
-                _ => bundle(DEFAULT_WORLD, self.packages),
+                Some(path) if self.prelinked && self.packages.contains(&"pydantic") => {
+                    std::path::absolute(path).unwrap()
+                }
+                _ if self.prelinked => bundle(DEFAULT_WORLD, self.packages),
+                _ => {
+                    let built = bundle_with(DEFAULT_WORLD, self.packages, &[OsStr::new("--no-prelink")]);
+                    built.with_extension("dynamic.wasm")
+                }
             };
             embedder().load(&path).unwrap()
         })
@@ -76,14 +101,18 @@ impl Variant {
     }
 
     fn start_with(&self, options: SessionOptions) -> Session {
-        let options = SessionOptions {
-            stdout: Output::Capture,
-            stderr: Output::Capture,
-            callbacks: callbacks(),
-            ..options
-        };
-        self.image().session(options).unwrap_or_else(|failure| panic!("{failure}"))
+        start(self.image(), options)
     }
+}
+
+fn start(image: &Image, options: SessionOptions) -> Session {
+    let options = SessionOptions {
+        stdout: Output::Capture,
+        stderr: Output::Capture,
+        callbacks: callbacks(),
+        ..options
+    };
+    image.session(options).unwrap_or_else(|failure| panic!("{failure}"))
 }
 
 /// Makes a test of each function for each variant.
@@ -95,15 +124,27 @@ macro_rules! for_each_variant {
         mod numpy_and_pydantic {
             $(#[test] fn $name() { super::$name(&crate::NUMPY); })*
         }
+        mod bare_not_prelinked {
+            $(#[test] fn $name() { super::$name(&crate::BARE_UNLINKED); })*
+        }
+        mod numpy_and_pydantic_not_prelinked {
+            $(#[test] fn $name() { super::$name(&crate::NUMPY_UNLINKED); })*
+        }
     };
 }
 use for_each_variant;
 
 /// Builds packages behind a world, and gives the component's file.
 fn bundle(world: &str, packages: &[&str]) -> PathBuf {
+    bundle_with(world, packages, &[])
+}
+
+/// The same with further arguments.
+fn bundle_with(world: &str, packages: &[&str], more: &[&OsStr]) -> PathBuf {
     let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
     let output = command
         .args(["bundle", "--world", world])
+        .args(more)
         .args(packages)
         .current_dir(checkout())
         .stdin(Stdio::null())
@@ -116,7 +157,12 @@ fn bundle(world: &str, packages: &[&str]) -> PathBuf {
 }
 
 fn embedder() -> Embedder {
-    Embedder::new(Some(&Layout::cache_folder().unwrap())).unwrap()
+    with_stacks(Stacks::default())
+}
+
+fn with_stacks(stacks: Stacks) -> Embedder {
+    let cache = Some(Layout::cache_folder().unwrap());
+    Embedder::with(EmbedderOptions { cache, stacks, ..EmbedderOptions::default() }).unwrap()
 }
 
 fn callbacks() -> Vec<Callback> {
@@ -138,23 +184,18 @@ fn callbacks() -> Vec<Callback> {
     ]
 }
 
-/// Runs code that must not raise, and gives what it printed.
-#[track_caller]
-fn ok(session: &mut Session, code: &str) -> String {
-    session
-        .execute(code)
-        .unwrap_or_else(|failure| panic!("{code}\n{failure}"))
-        .unwrap_or_else(|e| panic!("{e}"))
-}
-
 /// Runs every case of a table; tells all that fail at once.
 fn run(variant: &Variant, table: &str) {
+    run_in(variant.image(), table);
+}
+
+fn run_in(image: &Image, table: &str) {
     let path = checkout().join("build/tests/conformance").join(table);
     let table: Table = toml::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     let mut problems = String::new();
     let mut session = None;
     for case in table.case {
-        let mut current: Session = session.take().unwrap_or_else(|| variant.start());
+        let mut current: Session = session.take().unwrap_or_else(|| start(image, SessionOptions::default()));
         let quiet = current.stderr().len();
         let outcome = current.execute(&case.code);
         let stderr = String::from_utf8_lossy(&current.stderr()[quiet..]).into_owned();
@@ -192,10 +233,13 @@ for_each_variant! {
     asyncio
     invoke
     recursion
+    recursion_on_the_stack_that_wasmtime_gives
     tracing_is_for_code_of_the_session_only_and_bounded
+    the_environment_asks_for_tracing
     instances_share_no_random_stream
     clocks_and_the_environment_are_read_anew
     streams_are_bytes
+    output_flows_while_the_code_runs
     memory_that_runs_out_raises
 }
 
@@ -213,6 +257,11 @@ fn invoke(variant: &Variant) {
 
 fn recursion(variant: &Variant) {
     run(variant, "recursion.toml");
+}
+
+fn recursion_on_the_stack_that_wasmtime_gives(variant: &Variant) {
+    let small = with_stacks(Stacks::of(512 << 10)).load(Path::new(variant.image().name())).unwrap();
+    run_in(&small, "recursion.toml");
 }
 
 #[test]
@@ -256,6 +305,35 @@ eryx.trace(False)";
     assert_eq!(ok(&mut session, code), "alive\n");
 }
 
+fn the_environment_asks_for_tracing(variant: &Variant) {
+    for (env, traced) in [(&[("ERYX_TRACE", "1")][..], true), (&[("ERYX_TRACE", "0")], false), (&[], false)] {
+        let seen = std::sync::Arc::new(Mutex::new(Vec::<TraceEvent>::new()));
+        let sink = std::sync::Arc::clone(&seen);
+        let on_trace = move |event| sink.lock().unwrap().push(event);
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let options = SessionOptions { env, on_trace: Some(Box::new(on_trace)), ..SessionOptions::default() };
+        let mut session = variant.start_with(options);
+        ok(&mut session, "def f():\n    return 1\nf()");
+        let events = std::mem::take(&mut *seen.lock().unwrap());
+        let told = |kind: &str, line| {
+            events
+                .iter()
+                .any(|event| event.line == line && event.event.contains(&format!(r#""type": "{kind}""#)))
+        };
+        assert_eq!(
+            (told("call", 1), told("line", 2), told("return", 2)),
+            (traced, traced, traced),
+            "{events:?}"
+        );
+        assert!(traced || events.is_empty(), "{events:?}");
+        // What the code itself says comes after it.
+        ok(&mut session, "import eryx\neryx.trace(False)");
+        seen.lock().unwrap().clear();
+        ok(&mut session, "f()");
+        assert_eq!(seen.lock().unwrap().len(), 0);
+    }
+}
+
 fn instances_share_no_random_stream(variant: &Variant) {
     let code = "import random, uuid, tempfile, os, secrets
 print(random.random(), random.gauss(), random.Random().random(), random.SystemRandom().random())
@@ -273,6 +351,30 @@ else:
     let parts = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     for (left, right) in parts(&first).iter().zip(parts(&second)) {
         assert_ne!(*left, right);
+    }
+}
+
+/// Streams that were begun before the memory was saved.
+#[test]
+fn instances_share_no_random_stream_of_the_saved_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let setup = folder.path().join("begin.py");
+    let code = "import random, sqlite3, sys
+own = random.Random(1)
+base = sqlite3.connect(':memory:')
+begun = random.random(), own.random(), *base.execute('select random(), hex(randomblob(8))').fetchone()";
+    std::fs::write(&setup, code).unwrap();
+    // With a package that no other test bundles by itself, so that the component's name is this one's.
+    let component = bundle_with(DEFAULT_WORLD, &["attrs"], &[OsStr::new("--setup"), setup.as_os_str()]);
+    let image = embedder().load(&component).unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        let mut session = start(&image, SessionOptions::default());
+        assert!(!ok(&mut session, "print(*begun)").is_empty());
+        let code = "print(random.random(), own.random(), *base.execute('select random(), hex(randomblob(8))').fetchone())";
+        for number in ok(&mut session, code).split_whitespace() {
+            assert!(seen.insert(number.to_owned()), "{number} comes again");
+        }
     }
 }
 
@@ -306,6 +408,36 @@ fn streams_are_bytes(variant: &Variant) {
     assert!(session.execute(code).unwrap().is_err());
     assert!(session.stdout().ends_with(b"before\n"), "what was written before an error is not lost");
     assert_eq!(ok(&mut session, "print('x' * 5_000_000)").len(), 5_000_001);
+}
+
+fn output_flows_while_the_code_runs(variant: &Variant) {
+    let seen = std::sync::Arc::new(Mutex::new(Vec::new()));
+    let output = |sign: &'static [u8]| {
+        let sink = std::sync::Arc::clone(&seen);
+        Output::call(move |bytes| sink.lock().unwrap().extend([sign, bytes].concat()))
+    };
+    let sink = std::sync::Arc::clone(&seen);
+    let so_far = Callback::new("so_far", "", "{}", move |_| {
+        let text = String::from_utf8_lossy(&sink.lock().unwrap()).into_owned();
+        async move { Ok(serde_json::to_string(&text).unwrap()) }
+    });
+    let options = SessionOptions {
+        stdout: output(b"1:"),
+        stderr: output(b"2:"),
+        callbacks: vec![so_far],
+        ..SessionOptions::default()
+    };
+    let mut session = variant.image().session(options).unwrap_or_else(|failure| panic!("{failure}"));
+    let code = "import sys
+print('line')
+print('error', file=sys.stderr)
+print('no end', end='', flush=True)
+sys.stdout.buffer.write(b'bytes')
+sys.stdout.flush()
+told = await so_far()
+print(told == '1:line\\n2:error\\n1:no end1:bytes', repr(told))";
+    let printed = ok(&mut session, code);
+    assert!(printed.starts_with("line\nno endbytesTrue "), "{printed}");
 }
 
 fn memory_that_runs_out_raises(variant: &Variant) {

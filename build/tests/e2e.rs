@@ -11,6 +11,7 @@ mod checkout;
 mod guest;
 #[path = "e2e/inputs.rs"]
 mod inputs;
+mod outcome;
 #[path = "e2e/preinit.rs"]
 mod preinit;
 #[path = "e2e/rebuild.rs"]
@@ -32,6 +33,7 @@ use std::sync::OnceLock;
 
 use eryx_build::layout::Layout;
 use eryx_embed::{Embedder, Image, Session, SessionOptions};
+use outcome::ok;
 
 /// The packages of the component.
 const PACKAGES: [&str; 2] = ["numpy", "pydantic"];
@@ -88,16 +90,6 @@ fn image() -> &'static Image {
 
 fn session() -> Session {
     image().session(SessionOptions::default()).unwrap_or_else(|failure| panic!("{failure}"))
-}
-
-/// Runs code that must not raise, and gives what it printed.
-#[track_caller]
-fn ok(session: &mut Session, code: &str) -> String {
-    match session.execute(code) {
-        Ok(Ok(printed)) => printed,
-        Ok(Err(traceback)) => panic!("{code}\n{traceback}"),
-        Err(failure) => panic!("{code}\n{failure}"),
-    }
 }
 
 /// Runs code that must raise, and gives the traceback.

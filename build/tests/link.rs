@@ -176,3 +176,20 @@ fn a_file_without_a_world_is_refused() {
     let error = link(&[libc(), runtime()], "package test:link;", "none").unwrap_err();
     assert!(error.message().starts_with("cannot link: "), "{error}");
 }
+
+#[test]
+fn the_runtime_declares_what_is_foreign_in_one_folder() {
+    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/src");
+    let mut looked_at = 0;
+    for entry in std::fs::read_dir(source).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            let text = std::fs::read_to_string(&path).unwrap();
+            for foreign in ["extern \"C\" {", "no_mangle", "repr(C)", "#[link("] {
+                assert!(!text.contains(foreign), "`{foreign}` in {}: it belongs to `ffi/`", path.display());
+            }
+            looked_at += 1;
+        }
+    }
+    assert!(looked_at > 10);
+}

@@ -3,6 +3,7 @@
 
 #[path = "sandbox/isolation.rs"]
 mod isolation;
+mod outcome;
 #[path = "sandbox/pages.rs"]
 mod pages;
 #[path = "sandbox/stacks.rs"]
@@ -15,7 +16,8 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use eryx_build::layout::Layout;
-use eryx_embed::{Embedder, EmbedderOptions, Image, Pooling, Session};
+use eryx_embed::{Embedder, EmbedderOptions, Image, Pooling};
+use outcome::ok;
 
 /// The component's file, built once.
 fn component() -> &'static Path {
@@ -45,14 +47,4 @@ fn image() -> Image {
 fn pooled(slots: u32) -> Image {
     let pooling = Some(Pooling::of(slots));
     embedder(EmbedderOptions { pooling, ..EmbedderOptions::default() }).load(component()).unwrap()
-}
-
-/// Runs code that must not raise, and gives what it printed.
-#[track_caller]
-fn ok(session: &mut Session, code: &str) -> String {
-    match session.execute(code) {
-        Ok(Ok(printed)) => printed,
-        Ok(Err(traceback)) => panic!("{code}\n{traceback}"),
-        Err(failure) => panic!("{code}\n{failure}"),
-    }
 }

@@ -32,11 +32,16 @@ impl Stacks {
 
     /// A guest whose compiled code may use `bytes` of stack, at least 128 KiB and at most 1 GiB.
     ///
-    /// Python's own limits of recursion are made for the default of 12 MiB. With less, deep recursion ends in
-    /// [`crate::Cause::Stack`] where it would have raised `RecursionError`.
+    /// Guests of ours are told, so that deep recursion raises `RecursionError` before the stack ends in
+    /// [`crate::Cause::Stack`]; with less than 512 KiB it may end so all the same.
     #[must_use]
     pub fn of(bytes: usize) -> Self {
         Self { wasm: bytes.clamp(Self::LEAST, Self::MOST) }
+    }
+
+    /// The environment variable that tells a guest, see `runtime/src/stack.rs`.
+    pub(crate) fn variable(self) -> (&'static str, String) {
+        ("ERYX_STACK_SIZE", self.wasm.to_string())
     }
 
     fn configure(self, config: &mut Config) {
@@ -61,7 +66,8 @@ pub struct Pooling {
     pub slots: u32,
     /// How much of a slot's memory stays with it when it is reset, in bytes; the rest is given back to the system.
     /// So a pool that is idle holds at most `slots` times this, and what an instance has written beyond it costs page
-    /// faults the next time.
+    /// faults the next time. So does what lies behind the first 32 runs of written pages: the engine looks at no more.
+    /// Short code in a component of ours stays below that.
     pub keep_resident: usize,
 }
 

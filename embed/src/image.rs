@@ -12,7 +12,7 @@ use wasmtime::component::Component;
 use crate::bindings::{Guest, SandboxPre, linker};
 use crate::cache::Cache;
 use crate::digest::Digest;
-use crate::engine::{Compiling, Engines};
+use crate::engine::{Compiling, Engines, Stacks};
 use crate::error::{Context, Error, Result};
 use crate::failure::{Failure, told};
 use crate::session::{Session, SessionOptions, blocking};
@@ -89,6 +89,10 @@ impl Image {
     #[must_use]
     pub fn slots(&self) -> Option<u32> {
         self.shared.engines.options.pooling.map(|pooling| pooling.slots)
+    }
+
+    pub(crate) fn stacks(&self) -> Stacks {
+        self.shared.engines.options.stacks
     }
 
     /// Makes an instance with its own memory. Blocks; on an executor's thread use [`Image::session_async`].

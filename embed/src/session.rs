@@ -13,6 +13,7 @@ use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 
 use crate::bindings::{ASK_FOR_WORD, Abandoned, Guest, Sandbox};
 use crate::control::{Canceller, Control, Raced, Reason, Stage, race};
+use crate::engine::Stacks;
 use crate::error::Error;
 use crate::failure::{Cause, Failure};
 use crate::grant::Grant;
@@ -129,7 +130,8 @@ impl Session {
         let budget = Budget::new(limits.max_output);
         let stdout = Outlet::stdout(options.stdout.clone(), &budget);
         let stderr = Outlet::stderr(options.stderr.clone(), &budget);
-        let guest = guest(options, &stdout, &stderr, &control, blocks).map_err(Failure::unusable)?;
+        let guest =
+            guest(options, image.stacks(), &stdout, &stderr, &control, blocks).map_err(Failure::unusable)?;
         let mut store = Store::new(engine, guest);
         store.limiter(|guest| &mut guest.memory);
         store.set_hostcall_fuel(HOSTCALL_LIMIT);
@@ -365,16 +367,19 @@ pub(super) fn blocking<R: Send>(future: impl Future<Output = R> + Send) -> Resul
 
 fn guest(
     options: SessionOptions,
+    stacks: Stacks,
     stdout: &Outlet,
     stderr: &Outlet,
     control: &Arc<Control>,
     blocks: bool,
 ) -> Result<Guest, Error> {
     let mut wasi = WasiCtxBuilder::new();
+    let (stack_size, bytes) = stacks.variable();
     // On an executor of its own with one guest, nothing is gained by handing file calls over to other threads.
     wasi.allow_blocking_current_thread(blocks)
         .envs(&options.env)
         .env(ASK_FOR_WORD.0, ASK_FOR_WORD.1)
+        .env(stack_size, bytes)
         .stdout(stdout.clone())
         .stderr(stderr.clone());
     match options.stdin {

@@ -50,6 +50,8 @@ def _forget():
         uuid._node = None
         for name in [name for name in vars(uuid) if name.startswith("_last_timestamp")]:
             setattr(uuid, name, None)
+    if sqlite := modules.get("_sqlite3"):
+        sqlite._forget_randomness()
     if loop := modules.get("_eryx_loop"):
         loop.forget_session_loop()
     # Folders of the embedder may be there later that are not there now.

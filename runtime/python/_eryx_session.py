@@ -152,7 +152,7 @@ def _follow_environment():
         pass  # without a home, the root stays the working directory
     if _session.has_options:
         _adopt_folders()
-    if os.environ.get("ERYX_TRACE") == "1":
+    elif os.environ.get("ERYX_TRACE") == "1":
         import _eryx_trace
 
         _eryx_trace.switch(True, False)

@@ -37,6 +37,7 @@ pub fn run() -> Result<bool> {
         .text(c"home", PREFIX)
         .text(c"executable", c"")
         .list(c"argv", &arguments);
+    interpreter::look_at_environment();
     let status = match config.start()? {
         Begun::Python => {
             interpreter::install()?;

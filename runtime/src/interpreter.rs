@@ -16,6 +16,7 @@ use crate::memory;
 use crate::preinit;
 use crate::python::{self, Begun, Config, Object};
 use crate::seal;
+use crate::stack;
 use crate::stop;
 use crate::waitable::{Started, Waitables};
 
@@ -62,14 +63,6 @@ static SECTION: [u8; EXPORT_NAMES.len()] = {
 pub const PREFIX: &CStr = c"/usr";
 const STDLIB: &CStr = c"/usr/lib/python3.14";
 const SITE_PACKAGES: &CStr = c"/usr/lib/python3.14/site-packages";
-
-/// How much of the stack in memory recursion in C may use, in bytes. Each frame also takes a place on
-/// the embedder's stack, which the guest cannot see and which ends first: see README.md.
-const C_STACK: usize = 1 << 20;
-/// The same for embedders that we do not choose the stack of: wasmtime's own is 512 KiB, at whose end a call traps,
-/// and the embedder of eryx 0.14 dies. Not less: objects whose end was put off end only where CPython sees six of its
-/// margins (64 KiB each) left.
-const SMALL_C_STACK: usize = 1 << 19;
 
 /// Everything the runtime remembers.
 struct State {
@@ -179,7 +172,7 @@ fn start_python() -> Result<Object> {
         // The secret is in every hash of a string that is saved, so it cannot be changed afterwards.
         config.int(c"use_hash_seed", 1).int(c"hash_seed", 0);
     }
-    stop::look_at_environment();
+    look_at_environment();
     if config.start()? != Begun::Python {
         return Err(Error::new("it ended at once"));
     }
@@ -193,13 +186,18 @@ fn start_python() -> Result<Object> {
     Ok(session)
 }
 
+/// Takes from the environment what is meant for the runtime. Called when it has been read, and before Python reads it.
+pub fn look_at_environment() {
+    stop::look_at_environment();
+    stack::look_at_environment();
+}
+
 /// Adds to a Python that has just started what the runtime adds: the limit of recursion, and its modules.
 ///
 /// # Errors
 /// What Python raised.
 pub fn install() -> Result<()> {
-    let is_sandbox = has_import("invoke") && !has_import("get-execution-options");
-    python::limit_stack(if is_sandbox { C_STACK } else { SMALL_C_STACK })?;
+    stack::limit()?;
     builtins::install()?;
     python::run_module(c"_eryx_importer", c"<eryx _eryx_importer>", builtins::IMPORTER)
 }

@@ -16,5 +16,6 @@ pub mod memory;
 pub mod preinit;
 pub mod python;
 pub mod seal;
+pub mod stack;
 pub mod stop;
 pub mod waitable;

@@ -14,6 +14,7 @@ use crate::interpreter;
 use crate::memory;
 use crate::python::Object;
 use crate::seal;
+use crate::stack;
 use crate::stop;
 
 /// The module that prepares Python.
@@ -21,7 +22,7 @@ const PREPARE: &CStr = c"_eryx_prepare";
 
 static DONE: AtomicBool = AtomicBool::new(false);
 
-/// Whether this memory is being prepared, for a hash secret that is the same each time.
+/// Whether this memory is being prepared: there is no embedder, and the secret of hashes is the same each time.
 static PREPARING: AtomicBool = AtomicBool::new(false);
 
 /// Whether the memory was saved and nothing has been called since.
@@ -68,7 +69,8 @@ pub fn awake(session: &Object) -> Result<()> {
         return Ok(());
     }
     c::reread_environment();
-    stop::look_at_environment();
+    interpreter::look_at_environment();
+    stack::limit()?;
     session.call_method(c"awake", alloc::vec![Object::bool(!c::environment_is_empty())?]).map(drop)
 }
 
@@ -82,7 +84,10 @@ pub fn finalize() -> Result<()> {
         return Ok(());
     }
     interpreter::start()?;
-    Object::import(PREPARE)?.call_method(c"settle", Vec::new())?;
+    PREPARING.store(true, Ordering::Relaxed);
+    let settled = Object::import(PREPARE)?.call_method(c"settle", Vec::new());
+    PREPARING.store(false, Ordering::Relaxed);
+    settled?;
     sleep();
     Ok(())
 }

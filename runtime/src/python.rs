@@ -303,12 +303,13 @@ pub fn add_functions(module: &CStr, methods: &'static [Method]) -> Result<()> {
     }
 }
 
-/// Lets recursion in C use `size` bytes of the stack below the caller before Python raises RecursionError.
+/// Lets recursion in C use `usable` bytes of the stack below the caller before Python raises RecursionError.
 ///
 /// # Errors
 /// What Python raised.
-pub fn limit_stack(size: usize) -> Result<()> {
+pub fn limit_stack(usable: usize) -> Result<()> {
     let here = 0_u8;
+    let size = usable + 2 * STACK_MARGIN;
     let start = (&raw const here).cast_mut().wrapping_sub(size).cast();
     // SAFETY: Python runs in this thread, and only compares addresses with the two limits.
     if unsafe { PyUnstable_ThreadState_SetStackProtection(PyThreadState_Get(), start, size) } == 0 {

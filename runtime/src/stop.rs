@@ -16,7 +16,7 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::abi::Entry;
 use crate::call::{Call, Value};
 use crate::error::{Error, Result};
-use crate::ffi::c::{getenv, unsetenv};
+use crate::ffi::c;
 use crate::ffi::python::*;
 use crate::interpreter::{has_import, world};
 use crate::python::Object;
@@ -41,13 +41,8 @@ static CLASS: AtomicUsize = AtomicUsize::new(0);
 
 /// Looks whether the embedder asks for the word, and hides that it did. Called when the environment has been read.
 pub fn look_at_environment() {
-    // SAFETY: the name is a C string; the value is one, and is looked at before the environment changes.
-    unsafe {
-        let value = getenv(REQUEST.as_ptr());
-        if !value.is_null() && CStr::from_ptr(value) == c"1" {
-            REQUESTED.store(has_import(REPORT), Ordering::Relaxed);
-            unsetenv(REQUEST.as_ptr());
-        }
+    if c::take_variable(REQUEST).is_some_and(|value| value.as_c_str() == c"1") {
+        REQUESTED.store(has_import(REPORT), Ordering::Relaxed);
     }
 }
 

@@ -6,7 +6,8 @@ use std::path::Path;
 use super::{checkout, eryx_in, text};
 use eryx_build::digest::Digest;
 
-/// Leaves a function by `longjmp`, and has a function of too few parameters, as many packages do.
+/// Leaves a function by `longjmp`, and has functions, getters and slots of other types than they are called with, as many
+/// packages do.
 const C: &str = r#"
 #include <Python.h>
 #include <setjmp.h>
@@ -29,10 +30,53 @@ static PyObject *leap(PyObject *self, PyObject *arg) {
 
 static PyObject *lonely(PyObject *self) { return PyUnicode_FromString("called"); }
 
+static PyObject *nothing(void) { return PyUnicode_FromString("nothing"); }
+static PyObject *three(PyObject *self, PyObject *args, PyObject *more) {
+    return PyLong_FromSsize_t(PyTuple_Size(args));
+}
+static PyObject *two(PyObject *self, PyObject *args) { return PyLong_FromSsize_t(PyTuple_Size(args)); }
+static PyObject *five(PyObject *a, PyObject *b, PyObject *c, PyObject *d, PyObject *e) { return NULL; }
+
 static PyMethodDef methods[] = {
-    {"leap", leap, METH_O, NULL}, {"lonely", (PyCFunction)lonely, METH_NOARGS, NULL}, {NULL}};
+    {"leap", leap, METH_O, NULL},
+    {"lonely", (PyCFunction)lonely, METH_NOARGS, NULL},
+    {"nothing", (PyCFunction)nothing, METH_NOARGS, NULL},
+    {"three", (PyCFunction)three, METH_VARARGS, NULL},
+    {"two", (PyCFunction)two, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"five", (PyCFunction)(void (*)(void))five, METH_VARARGS, NULL},
+    {NULL}};
+
+typedef struct { PyObject_HEAD PyObject *held; } Thing;
+static PyObject *get(PyObject *self) { return PyLong_FromLong(7); }
+static int set(PyObject *self, PyObject *value) {
+    Py_XSETREF(((Thing *)self)->held, Py_XNewRef(value));
+    return 0;
+}
+static int visit_all(PyObject *self, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(((Thing *)self)->held);
+    return 0;
+}
+static void clear(PyObject *self) { Py_CLEAR(((Thing *)self)->held); }
+static void destroy(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    clear(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+static PyGetSetDef members[] = {{"x", (getter)get, (setter)set, NULL, NULL}, {NULL}};
+static PyType_Slot slots[] = {
+    {Py_tp_getset, members}, {Py_tp_traverse, visit_all}, {Py_tp_clear, (void *)clear}, {Py_tp_dealloc, destroy}, {0}};
+static PyType_Spec spec = {
+    "probe._c.Thing", sizeof(Thing), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots};
+
 static PyModuleDef module = {PyModuleDef_HEAD_INIT, "probe._c", NULL, -1, methods};
-PyMODINIT_FUNC PyInit__c(void) { return PyModule_Create(&module); }
+PyMODINIT_FUNC PyInit__c(void) {
+    PyObject *made = PyModule_Create(&module);
+    if (made != NULL && PyModule_AddType(made, (PyTypeObject *)PyType_FromSpec(&spec)) < 0) Py_CLEAR(made);
+    return made;
+}
 "#;
 
 /// Throws through frames that have something to destroy, standard exceptions and others.
@@ -131,7 +175,25 @@ build = ["setuptools==84.2.1"]
 smoke = """
 from probe import _c, _cxx
 assert _c.leap(20) == 44, _c.leap(20)
-assert _c.lonely() == "called"
+assert (_c.lonely(), _c.nothing(), _c.three(1, 2), _c.two(1, x=2)) == ("called", "nothing", 2, 1)
+try:
+    _c.five()
+except SystemError as error:
+    assert str(error) == "C function takes too many arguments"
+import gc, weakref
+class Sub(_c.Thing): pass
+for kind in _c.Thing, Sub:
+    thing = kind()
+    assert thing.x == 7
+    gone = []
+    class Held: pass
+    held = Held()
+    held.back = thing
+    weakref.finalize(held, gone.append, 1)
+    thing.x = held
+    del thing, held
+    gc.collect()
+    assert gone == [1]
 assert _cxx.attempt(0) == ("odd", 7)
 assert _cxx.attempt(1) == ("thrown on purpose", 0)
 assert _cxx.attempt(2) == ("range", 0)

@@ -78,8 +78,9 @@ fn code_modules_and_standard_input() {
     check(&["-c", "import sys; sys.exit(3)"], "", (1, "", ""));
     check(&["-c", "import os; os._exit(3)"], "", (1, "", ""));
     let code = "import asyncio, json, re\nprint(asyncio.run(asyncio.sleep(0.01, 'slept')))\n\
+                try: json.loads('[' * 100_000)\nexcept RecursionError: print('deep')\n\
                 print(re.sub('a+', 'b', 'caat'))";
-    check(&["-c", code], "", (0, "slept\ncbt\n", ""));
+    check(&["-c", code], "", (0, "slept\ndeep\ncbt\n", ""));
     let (status, stdout, stderr) = run(&[], &["-c", "print('before')\n1 / 0"], "", folder.path());
     assert_eq!((status, stdout.as_str()), (1, "before\n"));
     assert!(stderr.ends_with("ZeroDivisionError: division by zero\n"), "{stderr}");

@@ -2,7 +2,8 @@
 
 #![allow(missing_docs, reason = "the originals' documentation applies")]
 
-use core::ffi::{c_char, c_int, c_void};
+use alloc::ffi::CString;
+use core::ffi::{CStr, c_char, c_int, c_void};
 
 unsafe extern "C" {
     pub safe fn malloc(size: usize) -> *mut c_void;
@@ -11,8 +12,22 @@ unsafe extern "C" {
     pub fn posix_memalign(pointer: *mut *mut c_void, align: usize, size: usize) -> c_int;
     pub fn write(descriptor: c_int, bytes: *const c_void, count: usize) -> isize;
     pub safe fn abort() -> !;
-    pub fn getenv(name: *const c_char) -> *const c_char;
-    pub fn unsetenv(name: *const c_char) -> c_int;
+    fn getenv(name: *const c_char) -> *const c_char;
+    fn unsetenv(name: *const c_char) -> c_int;
+}
+
+/// Removes a variable from the environment and gives its value.
+pub fn take_variable(name: &CStr) -> Option<CString> {
+    // SAFETY: the name is a C string; the value is one, and is copied before the environment changes.
+    unsafe {
+        let value = getenv(name.as_ptr());
+        if value.is_null() {
+            return None;
+        }
+        let value = CString::from(CStr::from_ptr(value));
+        unsetenv(name.as_ptr());
+        Some(value)
+    }
 }
 
 #[cfg(target_family = "wasm")]

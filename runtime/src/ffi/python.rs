@@ -107,6 +107,8 @@ pub struct Spec {
 
 /// `Py_CONSTANT_NONE`.
 pub const CONSTANT_NONE: u32 = 0;
+/// `_PyOS_STACK_MARGIN_BYTES`, as our patch sets it: two of them lie between the end of a stack and the limit.
+pub const STACK_MARGIN: usize = 16 << 10;
 /// `Py_file_input`.
 pub const FILE_INPUT: c_int = 257;
 

@@ -66,6 +66,8 @@ async fn errors_are_tracebacks_with_the_lines_of_the_user() {
     assert!(traceback(SANDBOX.execute("raise SystemExit(3)").await).contains("SystemExit: 3"));
     let text = traceback(SANDBOX.execute("def f(): return f()\nf()").await);
     assert!(text.contains("RecursionError"), "{text}");
+    let text = traceback(SANDBOX.execute("import json\njson.loads('[' * 100_000)").await);
+    assert!(text.contains("RecursionError"), "{text}");
 }
 
 #[tokio::test]
