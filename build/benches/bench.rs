@@ -7,11 +7,14 @@
 //! |---|---|
 //! | `ERYX_BENCH_COMPONENT` | a component that takes the place of `dist/numpy+pydantic.wasm` |
 //!
-//! The baseline of the Python workload is the build machine's CPython of the same version, from the store; that of
+//! The baseline of a fresh sandbox is that of `pyeryx`, in the same run; that of the Python workload is the build machine's CPython of the same version, from the store; that of
 //! numpy's is the same interpreter with the wheel of the same version that the package index has, which pip fetches
-//! into `target/`. Beside them stands what the crate `eryx` 0.14 takes for the same with its own runtime, both as they are
-//! published; its engine is wasmtime 50 and ours 48. cargo compiles it into the cache, which takes minutes once.
+//! into `target/`, as it does `pyeryx`. Beside them stands what the crate `eryx` 0.14 takes for the same with its own
+//! runtime, both as they are published; its engine is wasmtime 50 and ours 48. cargo compiles it into the cache, which
+//! takes minutes once.
 
+#[path = "bench/native.rs"]
+mod native;
 #[path = "bench/published.rs"]
 mod published;
 #[path = "bench/sandbox.rs"]
@@ -27,7 +30,7 @@ use eryx_build::layout::Layout;
 use eryx_build::name::PackageName;
 use eryx_build::recipe::Catalog;
 use eryx_build::report;
-use eryx_build::store::{Output, Store};
+use eryx_build::store::Store;
 use eryx_embed::{Callback, Embedder, Image, SessionOptions};
 use serde_json::{Value, json};
 
@@ -130,8 +133,8 @@ fn run() -> Result<()> {
     let image = Embedder::new(Some(&layout.cache))?.load(&component)?;
     image.prepare(false)?;
     let instantiate = fastest(|| image.session(SessionOptions::default()).map(drop).map_err(Error::from))?;
-    let python = native_python(&layout)?;
-    let start = python.as_deref().map(|python| fastest(|| native(python, "pass").map(drop))).transpose()?;
+    let python = native::python(&layout)?;
+    let start = python.as_deref().map(|python| fastest(|| native::run(python, "pass").map(drop))).transpose()?;
     // The nearest thing that a native Python has is to start its process.
     entries.push(Entry { name: "instantiate", value: instantiate, unit: "s", baseline: start });
 
@@ -149,7 +152,7 @@ fn run() -> Result<()> {
         with_numpy(&layout, python.as_deref(), &image, &mut entries)?;
     }
 
-    sandbox::measure(&component, &layout.cache, &mut entries)?;
+    sandbox::measure(&layout, python.as_deref(), &component, &mut entries)?;
 
     let published = published::measure(&layout);
     show(&entries, &published);
@@ -229,58 +232,28 @@ fn calls(image: &Image, entries: &mut Vec<Entry>) -> Result<()> {
 }
 
 fn with_numpy(layout: &Layout, python: Option<&Path>, image: &Image, entries: &mut Vec<Entry>) -> Result<()> {
-    let native_numpy = python.map(|python| native_numpy(layout, python)).transpose()?;
+    let catalog = Catalog::load(&layout.recipes())?;
+    let recipe = (catalog.get(&PackageName::new("numpy")?)).ok_or_else(|| Error::new("no recipe `numpy`"))?;
+    let numpy = format!("numpy=={}", recipe.version);
+    let native_numpy = python.map(|python| native::Wheels::install(layout, python, &[&numpy])).transpose()?;
     let mut import = f64::INFINITY;
     for _ in 0..RUNS {
         import = import.min(seconds(&guest(image, IMPORT)?)?);
     }
-    let baseline = native_numpy.as_ref().map(|numpy| numpy.import()).transpose()?;
+    let baseline = native_numpy.as_ref().map(import_natively).transpose()?;
     entries.push(Entry { name: "import numpy", value: import, unit: "s", baseline });
-    let baseline = native_numpy.as_ref().map(|numpy| numpy.run(&format!("{TIMED}{NUMPY}"))).transpose()?;
+    let workload = format!("{TIMED}{NUMPY}");
+    let baseline = native_numpy.as_ref().map(|numpy| seconds(&numpy.run(&workload)?)).transpose()?;
     entries.push(Entry { name: "numpy workload", value: guest_seconds(image, NUMPY)?, unit: "s", baseline });
     Ok(())
 }
 
-/// A native Python with a native numpy beside it.
-struct NativeNumpy {
-    python: PathBuf,
-    site: PathBuf,
-}
-
-impl NativeNumpy {
-    fn run(&self, code: &str) -> Result<f64> {
-        let path = format!("import sys\nsys.path.insert(0, {:?})\n{code}", self.site.display().to_string());
-        seconds(&native(&self.python, &path)?)
+fn import_natively(numpy: &native::Wheels) -> Result<f64> {
+    let mut best = f64::INFINITY;
+    for _ in 0..RUNS {
+        best = best.min(seconds(&numpy.run(IMPORT)?)?);
     }
-
-    fn import(&self) -> Result<f64> {
-        let mut best = f64::INFINITY;
-        for _ in 0..RUNS {
-            best = best.min(self.run(IMPORT)?);
-        }
-        Ok(best)
-    }
-}
-
-/// The wheel of the version that the recipe has, for the interpreter of the baseline.
-fn native_numpy(layout: &Layout, python: &Path) -> Result<NativeNumpy> {
-    let catalog = Catalog::load(&layout.recipes())?;
-    let recipe = (catalog.get(&PackageName::new("numpy")?)).ok_or_else(|| Error::new("no recipe `numpy`"))?;
-    let wanted = format!("numpy=={}", recipe.version);
-    let site = layout.checkout.join("target/bench").join(&wanted);
-    if !site.join("numpy").is_dir() {
-        // The machine's pip stands in for the interpreter's own, which it was built without.
-        let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--target"]);
-        pip.arg(&site).args(["--implementation", "cp", "--python-version", "3.14"]);
-        // pip looks at the interpreter that it runs on, whatever it is told to install for.
-        pip.arg("--ignore-requires-python");
-        pip.args(["--platform", "manylinux_2_28_x86_64", "--platform", "manylinux_2_27_x86_64"]);
-        output(pip.arg(&wanted))?;
-        // pip compiled for itself; the component's modules are compiled, too.
-        output(Command::new(python).args(["-I", "-B", "-m", "compileall", "-q"]).arg(&site))?;
-    }
-    Ok(NativeNumpy { python: python.to_owned(), site })
+    Ok(best)
 }
 
 fn fastest(work: impl FnMut() -> Result<()>) -> Result<f64> {
@@ -302,27 +275,12 @@ fn fastest_of(runs: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> 
     Ok(best)
 }
 
-/// The build machine's CPython of the same version, from the store; nothing before a build.
-fn native_python(layout: &Layout) -> Result<Option<PathBuf>> {
-    let store = Store::open(&layout.cache)?;
-    let Some(record) = store.latest("python")? else { return Ok(None) };
-    let Output::Tree { digest } = record.output else { return Ok(None) };
-    let python = store.tree(digest)?.map(|tree| tree.join("bin/python3.14"));
-    Ok(python.filter(|python| python.exists()))
-}
-
 fn native_seconds(python: &Path, code: &str) -> Result<f64> {
-    seconds(&native(python, &format!("{TIMED}{code}"))?)
+    seconds(&native::run(python, &format!("{TIMED}{code}"))?)
 }
 
 fn guest_seconds(image: &Image, code: &str) -> Result<f64> {
     seconds(&guest(image, &format!("{TIMED}{code}"))?)
-}
-
-/// Runs code in a native Python, which must not leave compiled files in the store (`-B`).
-fn native(python: &Path, code: &str) -> Result<String> {
-    // A component has one thread; so has what it is compared with.
-    output(Command::new(python).args(["-I", "-B", "-c", code]).env("OPENBLAS_NUM_THREADS", "1"))
 }
 
 fn guest(image: &Image, code: &str) -> Result<String> {

@@ -12,6 +12,8 @@ mod guest;
 #[path = "e2e/inputs.rs"]
 mod inputs;
 mod outcome;
+#[path = "e2e/preinit.rs"]
+mod preinit;
 #[path = "e2e/rebuild.rs"]
 mod rebuild;
 #[path = "e2e/recipe.rs"]

@@ -4,6 +4,8 @@
 #[path = "sandbox/isolation.rs"]
 mod isolation;
 mod outcome;
+#[path = "sandbox/pages.rs"]
+mod pages;
 #[path = "sandbox/stacks.rs"]
 mod stacks;
 #[path = "sandbox/stop.rs"]

@@ -10,8 +10,12 @@ import time
 
 import _eryx
 
-#: What the saved memory holds besides the streams that modules have for themselves.
+#: The random streams that each instance has to seed; the others are marked, and seed themselves when first used.
 _generators = []
+#: The length of a Mersenne twister's state. A position behind its end marks a state that must not be used: CPython and
+#: numpy are patched so that they then seed it from the system (`0006-late-seed.patch`, `0002-late-seed.patch`).
+_LENGTH = 624
+_MARK = _LENGTH + 1
 
 
 def prepare():
@@ -21,20 +25,14 @@ def prepare():
     repeated seeds it after the start.
     """
     _forget()
-    _generators[:] = _find_generators()
+    _generators[:] = _mark(_find_generators())
 
 
 def refresh():
     """In an instance that starts from a saved memory, before anything else runs in it."""
-    modules = sys.modules
-    entropy = os.urandom(40)
     # Python takes the salt of its XML parser from the secret of its hashes, which has to stay as it was saved.
-    _eryx.salt_xml(entropy[:8])
-    if random := modules.get("random"):
-        random._inst.seed(int.from_bytes(entropy[8:]))
-    if mtrand := modules.get("numpy.random.mtrand"):
-        _renew_numpy(mtrand._rand)
-    if logging := modules.get("logging"):
+    _eryx.salt_xml(os.urandom(8))
+    if logging := sys.modules.get("logging"):
         logging._startTime = time.time_ns()
     for generator in _generators:
         _renew(generator)
@@ -66,25 +64,50 @@ def _find_generators():
     import gc
 
     modules = sys.modules
-    found, kinds, known = [], [], set()
+    kinds = []
     if random := modules.get("random"):
         kinds.append(random.Random)
-        known.add(id(random._inst))
     if mtrand := modules.get("numpy.random.mtrand"):
         kinds += mtrand.RandomState, modules["numpy.random.bit_generator"].BitGenerator
-        known |= {id(mtrand._rand), id(mtrand._rand._bit_generator)}
-    for value in gc.get_objects():
-        # Not `isinstance`, which asks the object.
-        if id(value) not in known and issubclass(type(value), tuple(kinds)):
-            found.append(value)
-    return found
+    # Not `isinstance`, which asks the object.
+    return [value for value in gc.get_objects() if issubclass(type(value), tuple(kinds))]
+
+
+def _mark(generators):
+    """Marks the streams that can seed themselves; returns the others."""
+    done = set()
+    for generator in generators:
+        try:
+            if type(generator) is sys.modules["random"].Random:
+                generator.setstate((generator.VERSION, (0,) * _LENGTH + (_MARK,), None))
+                done.add(id(generator))
+            elif type(getattr(generator, "_bit_generator", None)).__name__ == "MT19937":
+                _mark_numpy(generator)
+                done |= {id(generator), id(generator._bit_generator)}
+        except ValueError:
+            pass  # it knows no such mark
+    return [generator for generator in generators if id(generator) not in done]
+
+
+def _mark_numpy(state):
+    # Other streams are made from the sequence of seeds, which a seed of this kind takes away.
+    state.seed([0])
+    marked = state.get_state(legacy=False)
+    marked["state"]["pos"] = _MARK
+    state.set_state(marked)
+    if state.get_state(legacy=False)["state"]["pos"] == _MARK:
+        raise ValueError("numpy knows no such mark")
+    state.set_state(marked)
 
 
 def _renew(generator):
     """Gives a random stream another seed, where its kind has one."""
     try:
         if hasattr(generator, "get_state"):
-            _renew_numpy(generator)
+            # It keeps half of a pair of normal numbers besides.
+            generator._bit_generator.__init__()
+            now = generator.get_state(legacy=False)
+            generator.set_state({**now, "has_gauss": 0, "gauss": 0.0})
         elif hasattr(generator, "random_raw"):
             # With the sequence of seeds, from which a generator makes others.
             generator.__init__()
@@ -93,15 +116,3 @@ def _renew(generator):
     except Exception:
         # A class of the session's own may have no seed to be given.
         pass
-
-
-def _renew_numpy(state):
-    """Gives a `RandomState` another seed; it keeps half of a pair of normal numbers besides."""
-    try:
-        # Ten times as fast as what follows, and resets that half, too.
-        state.seed(sys.modules["numpy"].frombuffer(os.urandom(32), "u4"))
-    except TypeError:
-        # Only the Mersenne twister can be seeded so.
-        state._bit_generator.__init__()
-        now = state.get_state(legacy=False)
-        state.set_state({**now, "has_gauss": 0, "gauss": 0.0})

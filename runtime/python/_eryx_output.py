@@ -83,8 +83,11 @@ def install():
 
 def adopt():
     """Replaces the streams that Python made at its start."""
+    # They end only when ours are there: what calls write to shall lie side by side, not in the places of those.
+    old = sys.stdout, sys.stderr
     sys.stdout = sys.stderr = None
     install()
+    del old
 
 
 def begin(keep_errors=False):

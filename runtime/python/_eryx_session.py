@@ -166,55 +166,6 @@ def _adopt_folders():
     sys.path[1:1] = [folder for folder in folders if folder not in ("", library)]
 
 
-def prepare():
-    """Makes a memory that many instances can start from: does what the JSON on standard input asks for.
-
-    `imports` are names of modules to import, `setup` is code that is run as `execute` would run it. Modules
-    of ours that calls need are imported too.
-    """
-    import importlib
-    import json
-    import traceback
-
-    import asyncio  # noqa: F401 (its import installs our loop)
-
-    import _eryx_loop  # noqa: F401
-    import _eryx_snapshot  # noqa: F401
-
-    request = b""
-    while chunk := os.read(0, 1 << 16):
-        request += chunk
-    request = json.loads(request)
-    failures = []
-    for name in request["imports"]:
-        try:
-            importlib.import_module(name)
-        except BaseException:
-            failures.append(f"importing `{name}` failed\n{traceback.format_exc()}")
-    if not failures and request["setup"]:
-        try:
-            _session.run(request["setup"])
-        except BaseException as error:
-            failures.append(f"the set-up failed\n{_eryx_errors.describe(error)}")
-    if failures:
-        flush()
-        raise RuntimeError("\n".join(failures))
-    settle()
-
-
-def settle():
-    """Called before the memory is saved: leaves in it nothing that belongs to one instance."""
-    import gc
-
-    import _eryx_fresh
-
-    flush()
-    _eryx_fresh.prepare()
-    gc.collect()
-    # What is there now stays: the collector need not look at it again, and so does not write to it.
-    gc.freeze()
-
-
 def awake(has_environment):
     """Makes an instance that starts from a saved memory one of its own: called before its first call."""
     import _eryx_fresh

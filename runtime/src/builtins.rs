@@ -1,5 +1,7 @@
 //! The module `_eryx`: what the runtime's Python parts can ask of this library.
 
+use alloc::vec::Vec;
+
 use crate::call::Value;
 use crate::convert;
 use crate::error::{Error, Result};
@@ -7,7 +9,9 @@ use crate::ffi::component;
 use crate::ffi::python::{Method, export_to_python};
 use crate::interpreter::{self, call_import, import_result, waitables, world};
 use crate::memory;
+use crate::preinit;
 use crate::python::{self, Object};
+use crate::seal;
 use crate::stop;
 use crate::waitable::{Started, Subtask};
 
@@ -25,6 +29,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("_eryx_loop", include_str!("../python/_eryx_loop.py")),
     ("_eryx_output", include_str!("../python/_eryx_output.py")),
     ("_eryx_schema", include_str!("../python/_eryx_schema.py")),
+    ("_eryx_prepare", include_str!("../python/_eryx_prepare.py")),
     ("_eryx_session", include_str!("../python/_eryx_session.py")),
     ("_eryx_snapshot", include_str!("../python/_eryx_snapshot.py")),
     ("_eryx_trace", include_str!("../python/_eryx_trace.py")),
@@ -54,6 +59,8 @@ static METHODS: &[Method] = &[
     Method::new(c"cancel", c"Cancels the call of a subtask.", cancel),
     Method::new(c"yield_now", c"Lets the embedder run.", yield_now),
     Method::new(c"salt_xml", c"Sets the salt that XML parsers get for their hashes.", salt_xml),
+    Method::new(c"end_of_heap", c"The address where the heap ends.", end_of_heap),
+    Method::new(c"fill_holes", c"Takes what is free below an address.", fill_holes),
     Method::new(c"stoppable", c"Calls a function which the embedder may stop.", stop::stoppable),
     Method::new(c"stopped_class", c"The class of the exception that stops it.", stopped_class),
     Method::END,
@@ -84,6 +91,8 @@ export_to_python! {
     cancel => cancel_call;
     yield_now => let_others_run;
     salt_xml => set_salt;
+    end_of_heap => find_end_of_heap;
+    fill_holes => fill_heap;
     stopped_class => find_stopped_class;
 }
 
@@ -103,7 +112,12 @@ fn call_by_name(arguments: &[Object]) -> Result<Object> {
 
 fn read_callbacks(arguments: &[Object]) -> Result<Object> {
     const NAME: &str = "list-callbacks";
-    interpreter::listed(returned(NAME, call_import(NAME, arguments)?)?, import_result(NAME))
+    // While a memory is prepared there is no embedder yet.
+    let list = match preinit::is_preparing() {
+        true => Value::List(Vec::new()),
+        false => returned(NAME, call_import(NAME, arguments)?)?,
+    };
+    interpreter::listed(list, import_result(NAME))
 }
 
 fn send_trace(arguments: &[Object]) -> Result<Object> {
@@ -176,6 +190,16 @@ fn let_others_run(_: &[Object]) -> Result<Object> {
 
 fn set_salt(arguments: &[Object]) -> Result<Object> {
     python::salt_xml(&only(arguments)?.to_bytes()?);
+    Ok(Object::none())
+}
+
+fn find_end_of_heap(_: &[Object]) -> Result<Object> {
+    Object::unsigned(seal::end_of_heap() as u64)
+}
+
+fn fill_heap(arguments: &[Object]) -> Result<Object> {
+    let end = usize::try_from(only(arguments)?.to_unsigned()?);
+    seal::fill_holes(end.map_err(|_| Error::new("expected an address"))?);
     Ok(Object::none())
 }
 

@@ -15,6 +15,7 @@ use crate::ffi::bindings::RawWorld;
 use crate::memory;
 use crate::preinit;
 use crate::python::{self, Begun, Config, Object};
+use crate::seal;
 use crate::stack;
 use crate::stop;
 use crate::waitable::{Started, Waitables};
@@ -177,6 +178,10 @@ fn start_python() -> Result<Object> {
     }
     install()?;
     let session = Object::import(c"_eryx_session")?;
+    if preinit::is_preparing() {
+        // The streams are written to in every call: they shall lie side by side.
+        seal::begin_anew();
+    }
     session.call_method(c"start", Vec::new())?;
     Ok(session)
 }

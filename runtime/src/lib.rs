@@ -15,6 +15,7 @@ pub mod interpreter;
 pub mod memory;
 pub mod preinit;
 pub mod python;
+pub mod seal;
 pub mod stack;
 pub mod stop;
 pub mod waitable;

@@ -5,13 +5,20 @@
 //! is taken back by the first export that is called in an instance: [`awake`].
 
 use alloc::vec::Vec;
+use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Result;
 use crate::ffi::{c, component};
 use crate::interpreter;
+use crate::memory;
 use crate::python::Object;
+use crate::seal;
 use crate::stack;
+use crate::stop;
+
+/// The module that prepares Python.
+const PREPARE: &CStr = c"_eryx_prepare";
 
 static DONE: AtomicBool = AtomicBool::new(false);
 
@@ -27,15 +34,17 @@ pub fn is_preparing() -> bool {
     PREPARING.load(Ordering::Relaxed)
 }
 
-/// Starts Python, does what standard input asks for (see `prepare` in `_eryx_session.py`), and leaves a memory
+/// Starts Python, does what standard input asks for (see `_eryx_prepare.py`), and leaves a memory
 /// that can be saved.
 ///
 /// # Errors
 /// Why Python could not be started, or what was raised.
 pub fn run() -> Result<()> {
     PREPARING.store(true, Ordering::Relaxed);
-    let session = interpreter::start()?;
-    session.call_method(c"prepare", Vec::new())?;
+    interpreter::start()?;
+    Object::import(PREPARE)?.call_method(c"prepare", Vec::new())?;
+    // Each instance needs it.
+    stop::class()?;
     PREPARING.store(false, Ordering::Relaxed);
     sleep();
     Ok(())
@@ -44,6 +53,10 @@ pub fn run() -> Result<()> {
 /// Gives up what belongs to the embedder that saves the memory; the next call is the first in an instance.
 fn sleep() {
     component::vfs_reset();
+    c::forget_environment();
+    // Each instance needs it, and asking for it grows the memory.
+    memory::hold_reserve();
+    seal::seal();
     ASLEEP.store(true, Ordering::Relaxed);
 }
 
@@ -70,7 +83,8 @@ pub fn finalize() -> Result<()> {
     if DONE.swap(true, Ordering::Relaxed) {
         return Ok(());
     }
-    interpreter::start()?.call_method(c"settle", Vec::new())?;
+    interpreter::start()?;
+    Object::import(PREPARE)?.call_method(c"settle", Vec::new())?;
     sleep();
     Ok(())
 }

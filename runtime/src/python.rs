@@ -54,6 +54,12 @@ impl Object {
         raw
     }
 
+    /// The object, for the C API; it lives at least as long as this reference.
+    #[must_use]
+    pub fn as_raw(&self) -> *mut RawObject {
+        self.0
+    }
+
     /// `None`.
     #[must_use]
     pub fn none() -> Self {
@@ -129,14 +135,18 @@ impl Object {
         unsafe { Self::owned(PyImport_ImportModule(name.as_ptr())) }
     }
 
+    /// The attribute of that name.
+    pub fn attribute(&self, name: &CStr) -> Result<Self> {
+        // SAFETY: the object lives, and the name is a C string.
+        unsafe { Self::owned(PyObject_GetAttrString(self.0, name.as_ptr())) }
+    }
+
     /// Calls the attribute of that name with arguments.
     pub fn call_method(&self, name: &CStr, arguments: Vec<Self>) -> Result<Self> {
         let arguments = Self::tuple(arguments)?;
-        // SAFETY: the object and the tuple live, and the name is a C string.
-        unsafe {
-            let function = Self::owned(PyObject_GetAttrString(self.0, name.as_ptr()))?;
-            Self::owned(PyObject_CallObject(function.0, arguments.0))
-        }
+        let function = self.attribute(name)?;
+        // SAFETY: the function and the tuple live.
+        unsafe { Self::owned(PyObject_CallObject(function.0, arguments.0)) }
     }
 
     /// The text of a `str`, surrogates escaped, or of bytes, of which those that are no UTF-8 become

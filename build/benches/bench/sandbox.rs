@@ -4,8 +4,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use eryx_build::error::{Error, Result};
+use eryx_build::layout::Layout;
 use eryx_embed::{Embedder, EmbedderOptions, Image, Limits, Pool, Pooling, Session, SessionOptions};
 
+use super::native::Wheels;
 use super::{Entry, RUNS, TIMED};
 
 const CODE: &str = "1+1";
@@ -19,11 +21,33 @@ def work():
 timed(work)
 ";
 
+/// The neighbour whose fresh sandboxes ours are compared with, and what gives the processor time of one of its, in
+/// seconds: the median over ten rounds.
+const NEIGHBOUR: &str = "pyeryx==0.11.0";
+const NEIGHBOUR_FRESH: &str = "
+import time, eryx
+def fresh():
+    eryx.Sandbox().execute('1+1')
+fresh()
+times = []
+for _ in range(10):
+    start = time.process_time()
+    for _ in range(50):
+        fresh()
+    times.append((time.process_time() - start) / 50)
+print(sorted(times)[5])
+";
+
 /// Adds the entries of a component.
-pub fn measure(component: &Path, cache: &Path, entries: &mut Vec<Entry>) -> Result<()> {
+pub fn measure(
+    layout: &Layout,
+    python: Option<&Path>,
+    component: &Path,
+    entries: &mut Vec<Entry>,
+) -> Result<()> {
     let slots = 1100;
     let embedder = Embedder::with(EmbedderOptions {
-        cache: Some(cache.to_owned()),
+        cache: Some(layout.cache.clone()),
         pooling: Some(Pooling::of(slots)),
         ..EmbedderOptions::default()
     })?;
@@ -34,7 +58,10 @@ pub fn measure(component: &Path, cache: &Path, entries: &mut Vec<Entry>) -> Resu
     // The baselines are what we promise.
     entries.push(entry("instantiate, pooled", session, Some(10e-6)));
     let fresh = median(|| pool.execute_fresh(CODE).map(drop).map_err(Error::from))?;
-    entries.push(entry("fresh 1+1, CPU", fresh, Some(0.25e-3)));
+    let neighbour = python.map(|python| -> Result<f64> {
+        super::seconds(&Wheels::install(layout, python, &[NEIGHBOUR])?.run(NEIGHBOUR_FRESH)?)
+    });
+    entries.push(entry("fresh 1+1, CPU", fresh, neighbour.transpose()?));
     for callers in [1, 2, 8, 32] {
         entries.push(Entry {
             name: match callers {

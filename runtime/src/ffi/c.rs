@@ -2,7 +2,6 @@
 
 #![allow(missing_docs, reason = "the originals' documentation applies")]
 
-use alloc::ffi::CString;
 use core::ffi::{CStr, c_char, c_int, c_void};
 
 unsafe extern "C" {
@@ -16,22 +15,22 @@ unsafe extern "C" {
     fn unsetenv(name: *const c_char) -> c_int;
 }
 
-/// Removes a variable from the environment and gives its value.
-pub fn take_variable(name: &CStr) -> Option<CString> {
-    // SAFETY: the name is a C string; the value is one, and is copied before the environment changes.
+/// Removes a variable from the environment, if it is there, and gives what is read from its value.
+pub fn take_variable<T>(name: &CStr, read: impl FnOnce(&CStr) -> T) -> Option<T> {
+    // SAFETY: the name is a C string; the value is one, and is read before the environment changes.
     unsafe {
         let value = getenv(name.as_ptr());
         if value.is_null() {
             return None;
         }
-        let value = CString::from(CStr::from_ptr(value));
+        let value = read(CStr::from_ptr(value));
         unsetenv(name.as_ptr());
         Some(value)
     }
 }
 
 #[cfg(target_family = "wasm")]
-pub use guest::{args_get, args_sizes_get, environment_is_empty, reread_environment};
+pub use guest::{args_get, args_sizes_get, environment_is_empty, forget_environment, reread_environment};
 
 #[cfg(target_family = "wasm")]
 mod guest {
@@ -51,8 +50,13 @@ mod guest {
 
     /// Has the C library read the environment anew.
     pub fn reread_environment() {
-        __wasilibc_deinitialize_environ();
+        forget_environment();
         __wasilibc_ensure_environ();
+    }
+
+    /// Has the C library give up what it read of the environment.
+    pub fn forget_environment() {
+        __wasilibc_deinitialize_environ();
     }
 
     /// Whether the environment that was read has no variable.
@@ -63,7 +67,7 @@ mod guest {
 }
 
 #[cfg(not(target_family = "wasm"))]
-pub use elsewhere::{args_get, args_sizes_get, environment_is_empty, reread_environment};
+pub use elsewhere::{args_get, args_sizes_get, environment_is_empty, forget_environment, reread_environment};
 
 /// On the build machine, where the library is only linted and tested, there are no arguments, and no memory is saved.
 #[cfg(not(target_family = "wasm"))]
@@ -83,6 +87,8 @@ mod elsewhere {
     }
 
     pub fn reread_environment() {}
+
+    pub fn forget_environment() {}
 
     pub fn environment_is_empty() -> bool {
         true

@@ -1,6 +1,6 @@
 //! The part of Python's C API that the runtime uses.
 //!
-//! Everything here belongs to the stable ABI of CPython 3.14, but for the hash secret; the documentation of the originals
+//! Everything here belongs to the stable ABI of CPython 3.14, but for the hash secret and what seals the memory; the documentation of the originals
 //! applies. The safe form of most of it is `python.rs`.
 
 #![allow(missing_docs, reason = "the originals' documentation applies")]
@@ -72,6 +72,18 @@ pub const SLOT_DOC: c_int = 56;
 pub const SLOT_NEW: c_int = 65;
 /// `Py_tp_str`.
 pub const SLOT_STR: c_int = 70;
+
+/// `Py_tp_traverse`.
+pub const SLOT_TRAVERSE: c_int = 71;
+/// `Py_TPFLAGS_DICT_SUBCLASS`.
+pub const TYPE_IS_DICT: c_ulong = 1 << 29;
+/// `_Py_IMMORTAL_INITIAL_REFCNT` where pointers have 32 bits: the count of an object that lives for ever.
+pub const IMMORTAL: isize = 5 << 28;
+
+/// `visitproc`, and `gcvisitobjects_t`.
+pub type Visit = unsafe extern "C" fn(*mut RawObject, *mut c_void) -> c_int;
+/// `traverseproc`.
+pub type Traverse = unsafe extern "C" fn(*mut RawObject, Visit, *mut c_void) -> c_int;
 
 /// `newfunc`.
 pub type NewFunction = unsafe extern "C" fn(*mut RawObject, *mut RawObject, *mut RawObject) -> *mut RawObject;
@@ -182,6 +194,22 @@ unsafe extern "C" {
         count: usize,
         names: *mut RawObject,
     ) -> *mut RawObject;
+
+    pub static mut PyCode_Type: RawObject;
+    pub safe fn PyObject_Malloc(size: usize) -> *mut c_void;
+    pub fn PyObject_Free(pointer: *mut c_void);
+    pub fn PyGC_Collect() -> isize;
+    pub fn PyUnstable_GC_VisitObjects(callback: Visit, argument: *mut c_void);
+    pub fn PyUnstable_IsImmortal(object: *mut RawObject) -> c_int;
+    pub fn PyObject_IS_GC(object: *mut RawObject) -> c_int;
+    pub fn PyType_GetFlags(class: *mut RawObject) -> c_ulong;
+    pub fn Py_TYPE(object: *mut RawObject) -> *mut RawObject;
+    pub fn PyDict_Next(
+        dict: *mut RawObject,
+        position: *mut isize,
+        key: *mut *mut RawObject,
+        value: *mut *mut RawObject,
+    ) -> c_int;
 }
 
 /// Defines functions with Python's calling convention around Rust ones, which get the arguments as a slice.

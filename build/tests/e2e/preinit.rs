@@ -1,0 +1,68 @@
+//! What a component is made to do before its memory is saved.
+
+use eryx_build::layout::Layout;
+use eryx_embed::{Embedder, SessionOptions};
+
+use super::{checkout, component, eryx_in, text};
+
+/// Leaves functions and objects; one function has run, so that the interpreter has adapted its code.
+const SETUP: &str = r#"
+import weakref
+class Node:
+    pass
+ROW = {"id": 1, "tags": ["a", "b"]}
+def constant():
+    return ("a constant", 1234.5)
+def grow(rows=[]):
+    rows.append(constant())
+    return len(rows)
+for _ in range(10):
+    grow()
+node = Node()
+seen = weakref.ref(node)
+"#;
+
+/// Uses what the set-up left, from its first and from further calls.
+const USE: &str = r#"
+import gc, sys
+assert grow() == 11 and grow() == 12
+before = sys.getrefcount(constant())
+rows = [constant() for _ in range(1000)]
+assert sys.getrefcount(constant()) == before, "references to a constant are counted that do not end"
+ROW["tags"].append("c")
+ROW["more"] = [ROW]
+assert ROW["tags"] == ["a", "b", "c"] and seen() is node
+node.name = "changed"
+gc.unfreeze()
+gc.collect()
+assert ROW["more"][0] is ROW and seen().name == "changed"
+del node, ROW
+gc.collect()
+mine = Node()
+mine_seen = weakref.ref(mine)
+del mine
+assert mine_seen() is None, "what an instance makes ends"
+assert "textwrap" in sys.modules and "cmd" not in sys.modules
+print("used")
+"#;
+
+#[test]
+fn instances_start_from_what_the_set_up_left() {
+    component();
+    let folder = tempfile::tempdir().unwrap();
+    let checkout = folder.path().join("checkout");
+    checkout::copy_locked(&checkout);
+    let setup = checkout.join("setup.py");
+    std::fs::write(&setup, SETUP).unwrap();
+    let bundle = ["bundle", "--offline", "--setup", "setup.py", "--import", "textwrap"];
+    let output = eryx_in(&checkout, &[], &bundle);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+
+    let cache = Layout::cache_folder().unwrap();
+    let image = Embedder::new(Some(&cache)).unwrap().load(&checkout.join("dist/python.wasm")).unwrap();
+    for _ in 0..2 {
+        let mut session = image.session(SessionOptions::default()).unwrap();
+        let printed = session.execute(USE).unwrap().unwrap_or_else(|traceback| panic!("{traceback}"));
+        assert_eq!(printed, "used\n");
+    }
+}
