@@ -1,20 +1,43 @@
-# A build environment: what `.ci/setup` installs, and nothing of ours. It never builds a component.
+# The tool with all that a build needs. What it makes in a container is what it makes on a bare machine, to the byte;
+# `.ci/container` shows that, and needs no container engine for it.
 #
-# BASE must be an image with Debian 12, Rust by rustup and Python 3.11 in which any user may write to cargo's home,
-# given by digest (`name@sha256:…`). It has no default, because nobody has checked one yet:
+#     docker build -t eryx .
+#     docker run --rm --user "$(id -u):$(id -g)" -v eryx-cache:/cache -v "$PWD/dist:/work/dist" eryx bundle numpy pydantic
 #
-#     docker build --build-arg BASE=… -t eryx-build-env .
-#     docker run --rm -it -v "$PWD:/work" -v eryx-cache:/cache eryx-build-env just bundle numpy pydantic
-ARG BASE
-FROM ${BASE}
+# BASE is an image with Debian 12, Rust by rustup and Python 3.11, in which any user may write to cargo's home: by
+# default the one that the Rust project publishes, by digest. DEBIAN=any takes what versions of Debian's packages there
+# are, where the archive has no longer those of `.ci/debian`.
+ARG BASE=rust:1.95.0-bookworm@sha256:6258907abe69656e41cd992e0b705cdcfabcbbe3db374f92ed2d47121282d4a1
 
-# Only what decides which tools are installed, so that other changes of the checkout keep this layer.
-COPY rust-toolchain.toml justfile /opt/eryx-setup/
-COPY .ci/setup /opt/eryx-setup/.ci/setup
-RUN sh /opt/eryx-setup/.ci/setup
+# What the machine must have; `--target environment` is an image for continuous integration.
+FROM ${BASE} AS environment
+ARG DEBIAN=pinned
+COPY .ci/debian .ci/setup /opt/eryx-setup/.ci/
+COPY justfile rust-toolchain.toml /opt/eryx-setup/
+RUN sh /opt/eryx-setup/.ci/debian "$DEBIAN" && sh /opt/eryx-setup/.ci/setup --build && \
+    rustup default "$(sed -n 's/^channel *= *"\(.*\)"/\1/p' /opt/eryx-setup/rust-toolchain.toml)"
 
-RUN useradd --create-home --uid 1000 builder && install -d -o builder -g builder /cache /work
-USER builder
-ENV ERYX_CACHE=/cache
+# The last stage that needs the network: all crates, by `Cargo.lock`. Without the file that names the toolchain, since
+# rustup would fetch the parts of it that only style needs.
+FROM environment AS sources
 WORKDIR /work
-CMD ["just"]
+COPY . .
+RUN rm rust-toolchain.toml && cargo fetch --locked --target x86_64-unknown-linux-gnu
+
+FROM sources AS tool
+RUN --network=none cargo build --release --locked --offline -p eryx-build && mv target/release/eryx-build /usr/local/bin/
+
+FROM environment
+COPY --from=tool /usr/local/bin/eryx-build /usr/local/bin/
+# The checkout without the tool's own sources. Anybody may run the container, so anybody may write where a build does.
+COPY recipes /work/recipes
+COPY runtime /work/runtime
+COPY sysroot /work/sysroot
+COPY eryx.lock /work/
+RUN useradd --create-home --uid 1000 builder && \
+    install -d -m 777 /cache /work/dist && chmod -R a+rX /work && chmod 777 /work /home/builder && chmod 666 /work/eryx.lock
+USER builder
+ENV ERYX_CACHE=/cache HOME=/home/builder
+WORKDIR /work
+ENTRYPOINT ["eryx-build"]
+CMD ["--help"]

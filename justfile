@@ -169,6 +169,11 @@ lint:
 workflows:
     .ci/workflows
 
+# Build the Dockerfile without an engine, bundle in it, and compare with what this machine makes; as root.
+[group('develop')]
+container *PKG:
+    .ci/container "$@"
+
 # Check licences and advisories of all crates; needs cargo-deny.
 [group('develop')]
 deny:

@@ -3,20 +3,24 @@
 //! Each entry has a value, what it is compared with, and the ratio of the two; only ratios say something
 //! about another machine. Of several runs the fastest counts: the others measure what else the machine does.
 //!
+//! `just bench registry` measures only publishing, pulling and the remote cache.
+//!
 //! | variable | meaning |
 //! |---|---|
 //! | `ERYX_BENCH_COMPONENT` | a component that takes the place of `dist/numpy+pydantic.wasm` |
 //!
-//! The baseline of a fresh sandbox is that of `pyeryx`, in the same run; that of the Python workload is the build machine's CPython of the same version, from the store; that of
-//! numpy's is the same interpreter with the wheel of the same version that the package index has, which pip fetches
-//! into `target/`, as it does `pyeryx`. Beside them stands what the crate `eryx` 0.14 takes for the same with its own
-//! runtime, both as they are published; its engine is wasmtime 50 and ours 48. cargo compiles it into the cache, which
-//! takes minutes once.
+//! The baseline of a fresh sandbox is that of `pyeryx`, in the same run; that of the Python workload is the build
+//! machine's CPython of the same version, from the store; that of numpy's is the same interpreter with the wheel of the
+//! same version that the package index has, which pip fetches into `target/`, as it does `pyeryx`. Beside them stands what
+//! the crate `eryx` 0.14 takes for the same with its own runtime, both as they are published; its engine is wasmtime 50
+//! and ours 48. cargo compiles it into the cache, which takes minutes once.
 
 #[path = "bench/native.rs"]
 mod native;
 #[path = "bench/published.rs"]
 mod published;
+#[path = "bench/registry.rs"]
+mod registry;
 #[path = "bench/sandbox.rs"]
 mod sandbox;
 
@@ -126,6 +130,12 @@ fn run() -> Result<()> {
         Some(path) => PathBuf::from(path),
         None => built(&layout, &mut entries)?,
     };
+    // `just bench registry` measures publishing and the remote cache alone.
+    if std::env::args().any(|argument| argument == "registry") {
+        registry::measure(&component, &layout, &mut entries)?;
+        show(&entries);
+        return Ok(());
+    }
     let bytes = std::fs::metadata(&component)?.len();
     #[expect(clippy::cast_precision_loss, reason = "a component has far fewer than 2^52 bytes")]
     entries.push(Entry { name: "component size", value: bytes as f64, unit: "bytes", baseline: None });
@@ -134,7 +144,8 @@ fn run() -> Result<()> {
     image.prepare(false)?;
     let instantiate = fastest(|| image.session(SessionOptions::default()).map(drop).map_err(Error::from))?;
     let python = native::python(&layout)?;
-    let start = python.as_deref().map(|python| fastest(|| native::run(python, "pass").map(drop))).transpose()?;
+    let start =
+        python.as_deref().map(|python| fastest(|| native::run(python, "pass").map(drop))).transpose()?;
     // The nearest thing that a native Python has is to start its process.
     entries.push(Entry { name: "instantiate", value: instantiate, unit: "s", baseline: start });
 
@@ -153,6 +164,9 @@ fn run() -> Result<()> {
     }
 
     sandbox::measure(&layout, python.as_deref(), &component, &mut entries)?;
+    if std::env::var_os("ERYX_BENCH_COMPONENT").is_none() {
+        registry::measure(&component, &layout, &mut entries)?;
+    }
 
     let published = published::measure(&layout);
     show(&entries, &published);
@@ -311,6 +325,8 @@ fn show(entries: &[Entry], published: &Published) {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size")]
             "bytes" => report::size(value as u64),
             "/s" => format!("{value:.0} /s"),
+            "MB/s" => format!("{value:.0} MB/s"),
+            _ if value >= 100.0 => format!("{value:.0} s"),
             _ if value < 1e-3 => format!("{:.1} us", value * 1e6),
             _ => format!("{:.1} ms", value * 1e3),
         };

@@ -53,7 +53,7 @@ pub trait Backing: Send + Sync {
         None
     }
 
-    /// Is told what was made here.
+    /// Is told what is known here, made just now or before.
     ///
     /// # Errors
     /// When it wanted to keep it and could not.
@@ -140,7 +140,7 @@ impl<'a> Backings<'a> {
         self.all.iter().find_map(|one| one.place.blob(pin))
     }
 
-    /// Tells everybody what was made here.
+    /// Tells everybody what is known here.
     pub fn offer(&self, record: &Record, store: &Store, warn: &dyn Fn(String)) {
         for one in &self.all {
             if one.gone.load(Ordering::Relaxed) || one.full.load(Ordering::Relaxed) {

@@ -118,7 +118,7 @@ struct BundleArgs {
     /// A cache of results in a registry, such as `registry.test/cache`.
     #[arg(long, value_name = "REF")]
     remote: Option<String>,
-    /// Push what is built to the remote cache.
+    /// Push to the remote cache what it does not have.
     #[arg(long, requires = "remote")]
     remote_write: bool,
     /// Take from the remote cache only what is signed with this key (PEM, P-256); sign what is pushed.

@@ -201,12 +201,18 @@ impl Executor<'_> {
         }
     }
 
+    /// Whatever is known here may be of use elsewhere, whenever it was made.
+    fn offer(&self, record: &Record) {
+        self.backings.offer(record, self.store, &|text| self.report.warning(&text));
+    }
+
     fn step(&self, plan: &Plan, step: &Step, outputs: &[Option<Digest>]) -> Result<Digest, Failure> {
         let action = action_of(step, outputs)?;
         let key = action.key();
         if let Some(record) = self.store.record(key)? {
             self.store.touch(key);
             self.report.hit(&step.name);
+            self.offer(&record);
             return Ok(record.output.digest());
         }
         let claim = self.store.claim(key, &|| {
@@ -237,7 +243,7 @@ impl Executor<'_> {
                 };
                 claim.publish(record.clone())?;
                 running.end(Outcome::Built);
-                self.backings.offer(&record, self.store, &|text| self.report.warning(&text));
+                self.offer(&record);
                 Ok(digest)
             }
             Err(Failure::Lost) => {
@@ -276,6 +282,7 @@ impl Executor<'_> {
         let log = Log::create(&self.layout.log(&label))?.keeping(dir.join(layout::FAILED));
         let work = Work { dir: dir.clone(), out: out.clone(), inputs, log, jobs: self.jobs };
         dispatch(step, &work, self.fetcher.offline())?;
+        steps::place::refuse(&out, &dir)?;
         // Read-only inputs that a build copied may have left folders that only their owner may enter.
         let digest = self.store.import_tree(&out)?;
         fs::remove_dir_all(&dir).context(|| format!("cannot clear `{}`", dir.display()))?;

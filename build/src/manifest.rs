@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::check::Package;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
+use crate::plan::Form;
 
 /// A manifest. Keys that are not read here are left alone.
 #[derive(Debug, Clone, Deserialize)]
@@ -16,6 +17,12 @@ pub struct Manifest {
     pub names: String,
     /// The WIT world that the component implements.
     pub world: String,
+    /// How it is put together.
+    #[serde(default)]
+    pub form: Form,
+    /// What became of the libraries' functions, unless they stay apart.
+    #[serde(default)]
+    pub prelinked: Option<Prelinked>,
     /// The digest of the component.
     pub sha256: Digest,
     /// Its length in bytes.
@@ -30,6 +37,15 @@ pub struct Manifest {
     pub crates: Vec<Crate>,
     /// The packages in it.
     pub checks: Vec<Package>,
+}
+
+/// How many functions of the libraries are in a prelinked component.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Prelinked {
+    /// Those that are there.
+    pub functions: u64,
+    /// Those that nothing can call, which were left out.
+    pub dropped: u64,
 }
 
 /// A pinned file, or a file or directory of the checkout.
@@ -108,8 +124,41 @@ impl Manifest {
 
     /// The packages that were asked for.
     pub fn named(&self) -> impl Iterator<Item = &str> {
-        // A world that is not the default one stands behind a dot.
-        let names = self.names.strip_suffix(&format!(".{}", self.world)).unwrap_or(&self.names);
-        names.split('+').filter(|name| *name != "python")
+        self.names_and_kind().0.split('+').filter(|name| *name != "python")
+    }
+
+    /// What sets the component apart from the usual one of its packages, such as `command` or `eryx-0.14.cold`: the
+    /// world and the form, as far as they are in the name; empty for the usual one.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        self.names_and_kind().1
+    }
+
+    /// No package has a dot in its name.
+    fn names_and_kind(&self) -> (&str, &str) {
+        self.names.split_once('.').unwrap_or((&self.names, ""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_packages_from_world_and_form() {
+        let read = |names: &str| {
+            let text = serde_json::json!({
+                "names": names, "world": "eryx-0.14", "sha256": Digest::of(b""), "size": 0, "files": 0,
+                "libraries": {}, "inputs": [], "crates": [], "checks": [],
+            });
+            let manifest = Manifest::parse(text.to_string().as_bytes()).unwrap();
+            let named: Vec<_> = manifest.named().map(str::to_owned).collect();
+            (named.join(" "), manifest.kind().to_owned())
+        };
+        let expected = |named: &str, kind: &str| (named.to_owned(), kind.to_owned());
+        assert_eq!(read("python"), expected("", ""));
+        assert_eq!(read("numpy+pydantic"), expected("numpy pydantic", ""));
+        assert_eq!(read("numpy.eryx-0.14"), expected("numpy", "eryx-0.14"));
+        assert_eq!(read("python.eryx-0.14.cold"), expected("", "eryx-0.14.cold"));
     }
 }

@@ -28,7 +28,7 @@ use crate::manifest::Manifest;
 use crate::oci::model::{Annotations, Descriptor, EMPTY, EMPTY_BYTES, Manifest as OciManifest};
 use crate::oci::{Pulled as Named, Registry, is_tag};
 
-pub use inspect::{inspect_file, inspect_remote};
+pub use inspect::{inspect_file, inspect_remote, wit_of_file, wit_of_remote};
 pub use pull::{Pulled, pull};
 pub use sbom::sbom;
 pub use sign::{PublicKey, SigningKey};
@@ -142,8 +142,8 @@ fn version_tag(manifest: &Manifest) -> String {
     for name in manifest.named() {
         tag.push_str(&format!("-{name}-{}", manifest.version_of(name).unwrap_or("0")));
     }
-    if manifest.names.ends_with(&format!(".{}", manifest.world)) {
-        tag.push_str(&format!("-{}", manifest.world));
+    if !manifest.kind().is_empty() {
+        tag.push_str(&format!("-{}", manifest.kind()));
     }
     tag.replace(['+', '!'], "_").chars().take(128).collect()
 }

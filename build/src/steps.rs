@@ -22,6 +22,7 @@ pub mod cross;
 pub mod guest;
 pub mod library;
 pub mod packages;
+pub mod place;
 pub mod python;
 pub mod rust;
 pub mod sysroot;

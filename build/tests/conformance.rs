@@ -4,7 +4,7 @@
 //! `says` (parts of the traceback). Cases of one file run in one instance, each with globals of its own, so
 //! that a case which leaves the interpreter damaged shows in the next. Every table runs in the bare interpreter and
 //! in one with numpy and pydantic (`ERYX_E2E_COMPONENT` names a component with both that is there already),
-//! `numpy.toml` in the second only.
+//! `numpy.toml` in the second only, and `pandas.toml` in a third with pandas.
 #![cfg(feature = "e2e")]
 
 #[path = "conformance/command.rs"]
@@ -12,6 +12,8 @@ mod command;
 #[path = "conformance/eryx_0_14.rs"]
 mod eryx_0_14;
 mod outcome;
+#[path = "conformance/pandas.rs"]
+mod pandas;
 #[path = "conformance/snapshot.rs"]
 mod snapshot;
 
@@ -59,18 +61,36 @@ fn checkout() -> PathBuf {
 /// What a component holds, behind the world `sandbox`; built and loaded once.
 struct Variant {
     packages: &'static [&'static str],
+    /// Whether its libraries are bound before the start.
+    prelinked: bool,
     image: OnceLock<Image>,
 }
 
-static BARE: Variant = Variant { packages: &[], image: OnceLock::new() };
-static NUMPY: Variant = Variant { packages: &["numpy", "pydantic"], image: OnceLock::new() };
+impl Variant {
+    const fn new(packages: &'static [&'static str], prelinked: bool) -> Self {
+        Self { packages, prelinked, image: OnceLock::new() }
+    }
+}
+
+const PACKAGES: &[&str] = &["numpy", "pydantic"];
+static BARE: Variant = Variant::new(&[], true);
+static NUMPY: Variant = Variant::new(PACKAGES, true);
+// What prelinking is measured against: nothing may differ.
+static BARE_UNLINKED: Variant = Variant::new(&[], false);
+static NUMPY_UNLINKED: Variant = Variant::new(PACKAGES, false);
 
 impl Variant {
     fn image(&self) -> &Image {
         self.image.get_or_init(|| {
             let path = match std::env::var_os("ERYX_E2E_COMPONENT") {
-                Some(path) if !self.packages.is_empty() => std::path::absolute(path).unwrap(),
-                _ => bundle(DEFAULT_WORLD, self.packages),
+                Some(path) if self.prelinked && self.packages.contains(&"pydantic") => {
+                    std::path::absolute(path).unwrap()
+                }
+                _ if self.prelinked => bundle(DEFAULT_WORLD, self.packages),
+                _ => {
+                    let built = bundle_with(DEFAULT_WORLD, self.packages, &[OsStr::new("--no-prelink")]);
+                    built.with_extension("dynamic.wasm")
+                }
             };
             embedder().load(&path).unwrap()
         })
@@ -103,6 +123,12 @@ macro_rules! for_each_variant {
         }
         mod numpy_and_pydantic {
             $(#[test] fn $name() { super::$name(&crate::NUMPY); })*
+        }
+        mod bare_not_prelinked {
+            $(#[test] fn $name() { super::$name(&crate::BARE_UNLINKED); })*
+        }
+        mod numpy_and_pydantic_not_prelinked {
+            $(#[test] fn $name() { super::$name(&crate::NUMPY_UNLINKED); })*
         }
     };
 }

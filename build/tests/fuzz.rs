@@ -1,11 +1,15 @@
 //! Hostile input from outside: bytes for `restore-state`, text for `execute`. Whatever it is, the guest answers with
-//! a value or an error text; it never traps, and a refused snapshot leaves the state as it was.
+//! a value or an error text; it never traps, and a refused snapshot leaves the state as it was. And random programs do
+//! in a prelinked component what they do in one whose libraries are bound at the start.
 //!
 //! The guest is wasm, so nothing here sees which of its code was reached; inputs are mutations of good ones, from a
 //! random stream that `ERYX_FUZZ_SEED` chooses. `ERYX_FUZZ_ROUNDS` says how many (400 for each target if not given):
 //! `ERYX_FUZZ_SEED=$RANDOM ERYX_FUZZ_ROUNDS=100000 just test --test fuzz` looks on. What went wrong is kept in
 //! `target/fuzz/`.
 #![cfg(feature = "e2e")]
+
+#[path = "fuzz/programs.rs"]
+mod programs;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -136,20 +140,30 @@ fn root() -> PathBuf {
 fn image() -> &'static Image {
     static IMAGE: OnceLock<Image> = OnceLock::new();
     IMAGE.get_or_init(|| {
-        let component = std::env::var_os("ERYX_E2E_COMPONENT").map_or_else(built, PathBuf::from);
-        Embedder::new(Some(&Layout::cache_folder().unwrap())).unwrap().load(&component).unwrap()
+        let component = std::env::var_os("ERYX_E2E_COMPONENT").map_or_else(|| built(&[]), PathBuf::from);
+        load(&component)
     })
 }
 
-fn built() -> PathBuf {
+fn load(component: &Path) -> Image {
+    Embedder::new(Some(&Layout::cache_folder().unwrap())).unwrap().load(component).unwrap()
+}
+
+/// Builds numpy and pydantic with further options, and gives the component's file.
+fn built(options: &[&str]) -> PathBuf {
     let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
-    command.args(["bundle", "numpy", "pydantic"]).current_dir(root()).stdin(Stdio::null());
+    command.args(["bundle", "numpy", "pydantic"]).args(options).current_dir(root()).stdin(Stdio::null());
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    root().join("dist/numpy+pydantic.wasm")
+    let form = if options.is_empty() { "" } else { ".dynamic" };
+    root().join(format!("dist/numpy+pydantic{form}.wasm"))
 }
 
 fn session() -> Session {
+    session_of(image())
+}
+
+fn session_of(image: &Image) -> Session {
     let limits = Limits {
         timeout: Some(Duration::from_secs(20)),
         stop_native_code: true,
@@ -162,7 +176,7 @@ fn session() -> Session {
         stderr: Output::Capture,
         ..SessionOptions::default()
     };
-    image().session(options).unwrap_or_else(|failure| panic!("{failure}"))
+    image.session(options).unwrap_or_else(|failure| panic!("{failure}"))
 }
 
 /// Keeps an input that broke a promise, and says which.
@@ -279,6 +293,36 @@ fn code_of_any_shape_runs_or_raises() {
         }
     }
     assert!(raised > 0, "nothing raised");
+}
+
+#[test]
+fn prelinking_changes_no_result() {
+    let mut random = Random::new(3);
+    let unlinked = load(&built(&["--no-prelink"]));
+    let start = || [session(), session_of(&unlinked)];
+    let mut guests = start();
+    let (mut printed, mut raised) = (0, 0);
+    for _ in 0..rounds() {
+        let code = programs::program(&mut random);
+        match guests.each_mut().map(|guest| guest.execute(&code)) {
+            [Ok(first), Ok(second)] if first != second => {
+                let how = format!("prelinked it gives\n{first:?}\nand otherwise\n{second:?}");
+                broken("prelink", code.as_bytes(), &how)
+            }
+            [Ok(Ok(_)), _] => printed += 1,
+            [Ok(Err(_)), _] => raised += 1,
+            // They may come to the limits of time and memory at different places.
+            [Err(failure), _] if survivable(&failure) => {
+                guests = start();
+                continue;
+            }
+            [Err(failure), _] => broken("prelink", code.as_bytes(), &format!("{failure}")),
+        }
+        for guest in &mut guests {
+            guest.clear_state().unwrap();
+        }
+    }
+    assert!(printed > raised && raised > 0, "{printed} programs printed, {raised} raised");
 }
 
 /// Limits that the embedder set are no fault of the guest's.

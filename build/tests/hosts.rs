@@ -1,9 +1,12 @@
-//! Components in programs of other people, as they are published: the crate `eryx` 0.14 and wasmtime's own command
-//! line. Both are compiled from the registry, into the cache, which takes minutes once.
+//! Components in programs of other people, as they are published: the crate `eryx` 0.14, wasmtime's own command line
+//! and wkg, which pulls them. All are compiled from the registry, into the cache, which takes minutes once.
 #![cfg(feature = "e2e")]
 
 #[path = "hosts/eryx_0_14.rs"]
 mod eryx_0_14;
+#[path = "hosts/published.rs"]
+mod published;
+mod registry;
 #[path = "hosts/wasmtime.rs"]
 mod wasmtime;
 
@@ -36,6 +39,24 @@ fn cargo() -> Command {
     let mut command = Command::new(env!("CARGO"));
     command.stdin(Stdio::null()).current_dir(checkout());
     command
+}
+
+/// A program of a crate, compiled when it is missing.
+fn program(package: &str, version: &str, binary: &str, options: &[&str]) -> PathBuf {
+    let root = folder(&format!("{binary}-{version}"));
+    let program = root.join("bin").join(binary);
+    if !program.exists() {
+        // cargo moves the program to its place when it is complete.
+        let mut install = cargo();
+        install
+            .args(["install", package, "--locked", "--version", version])
+            .args(options)
+            .arg("--root")
+            .arg(&root);
+        succeeded(&install.env("CARGO_TARGET_DIR", root.join("target")).output().unwrap());
+        let _ = std::fs::remove_dir_all(root.join("target"));
+    }
+    program
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -154,6 +154,20 @@ fn a_full_cache_saves_all_work_and_gives_only_what_is_needed() {
 }
 
 #[test]
+fn what_was_made_before_is_given_too() {
+    let site = Site::new();
+    let alone = build(&site, &Backings::default());
+    let server = Server::start();
+    let again = build_in(alone.cache, &site, &remote(&server.address, Mode::ReadWrite, None));
+    assert_eq!((again.made.len(), again.warnings.len()), (0, 0));
+    let other = build(&site, &remote(&server.address, Mode::Read, None));
+    assert_eq!(
+        (other.digest, other.made.len(), &other.got[..]),
+        (alone.digest, 0, &["sysroot".to_owned()][..])
+    );
+}
+
+#[test]
 fn what_was_promised_and_never_got_is_made() {
     let site = Site::new();
     let (server, first) = filled(&site);

@@ -66,7 +66,8 @@ pub struct Pooling {
     pub slots: u32,
     /// How much of a slot's memory stays with it when it is reset, in bytes; the rest is given back to the system.
     /// So a pool that is idle holds at most `slots` times this, and what an instance has written beyond it costs page
-    /// faults the next time.
+    /// faults the next time. So does what lies behind the first 32 runs of written pages: the engine looks at no more.
+    /// Short code in a component of ours stays below that.
     pub keep_resident: usize,
 }
 

@@ -22,7 +22,7 @@ const PREPARE: &CStr = c"_eryx_prepare";
 
 static DONE: AtomicBool = AtomicBool::new(false);
 
-/// Whether this memory is being prepared, for a hash secret that is the same each time.
+/// Whether this memory is being prepared: there is no embedder, and the secret of hashes is the same each time.
 static PREPARING: AtomicBool = AtomicBool::new(false);
 
 /// Whether the memory was saved and nothing has been called since.
@@ -84,7 +84,10 @@ pub fn finalize() -> Result<()> {
         return Ok(());
     }
     interpreter::start()?;
-    Object::import(PREPARE)?.call_method(c"settle", Vec::new())?;
+    PREPARING.store(true, Ordering::Relaxed);
+    let settled = Object::import(PREPARE)?.call_method(c"settle", Vec::new());
+    PREPARING.store(false, Ordering::Relaxed);
+    settled?;
     sleep();
     Ok(())
 }

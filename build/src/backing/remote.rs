@@ -34,7 +34,7 @@ const INLINE: usize = 256 << 10;
 pub enum Mode {
     /// Results are only taken from it.
     Read,
-    /// What is made here is pushed to it, too.
+    /// What is known here is pushed to it, too.
     ReadWrite,
 }
 

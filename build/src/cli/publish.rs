@@ -63,8 +63,8 @@ pub(super) struct PullArgs {
 pub(super) struct InspectArgs {
     /// A component's file, or `registry/repository:tag`.
     what: String,
-    /// Print the world of a component's file as WIT, and nothing else.
-    #[arg(long, conflicts_with = "key")]
+    /// Print the world as WIT, and nothing else; of a component in a registry, all is pulled for it.
+    #[arg(long)]
     wit: bool,
     /// Refuse whatever is not signed with the private half of this public key (PEM, P-256).
     #[arg(long, value_name = "FILE")]
@@ -150,15 +150,17 @@ pub(super) fn inspect(arguments: &InspectArgs) -> Result<u8> {
     // A file that is there is what is meant; a name that cannot be one is a reference.
     let reference = arguments.what.parse::<Reference>();
     let text = match reference {
-        Ok(reference) if !file.exists() && !arguments.wit => {
+        Ok(reference) if !file.exists() => {
             let key = arguments.key.as_deref().map(PublicKey::read).transpose()?;
-            publish::inspect_remote(&open(&reference, false, arguments.plain_http)?, key.as_ref())?
+            let describe = if arguments.wit { publish::wit_of_remote } else { publish::inspect_remote };
+            describe(&open(&reference, false, arguments.plain_http)?, key.as_ref())?
         }
         _ if arguments.key.is_some() => {
             return Err(Error::new(format!("`{}` is a file, and files are not signed", file.display()))
                 .hint("`pull --key` checks what it writes"));
         }
-        _ => publish::inspect_file(file, arguments.wit)?,
+        _ if arguments.wit => publish::wit_of_file(file)?,
+        _ => publish::inspect_file(file)?,
     };
     print!("{text}");
     Ok(0)

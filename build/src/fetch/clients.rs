@@ -40,7 +40,8 @@ pub(super) fn debian_archives() -> Result<Vec<String>> {
             return Ok(archives);
         }
     }
-    let text = ask("apt-get", &["indextargets", "--format", "$(REPO_URI)"]);
+    // Images come without what `apt-get update` gets, and the configuration alone says it.
+    let text = ask("apt-get", &["indextargets", "--no-release-info", "--format", "$(REPO_URI)"]);
     let archives = words(&text.map_err(|error| error.hint(hint.clone()))?);
     if archives.is_empty() {
         return Err(Error::new("apt is configured for no archive").hint(hint));

@@ -5,27 +5,53 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::pull::{Found, find};
+use super::pull::{Found, fetch, find};
 use super::{PublicKey, licenses};
 use crate::check;
 use crate::error::{Context, Error, Result};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Prelinked};
 use crate::oci::Registry;
+use crate::plan::Form;
 use crate::report;
+
+/// The world of the component in a file, as WIT.
+///
+/// # Errors
+/// When the file is no component.
+pub fn wit_of_file(component: &Path) -> Result<String> {
+    wit_of(&read(component)?).map_err(|error| not_one(component, error))
+}
+
+/// The world of a component in a registry, as WIT; the whole component is pulled for it, and checked.
+///
+/// # Errors
+/// As for pulling.
+pub fn wit_of_remote(registry: &Registry, key: Option<&PublicKey>) -> Result<String> {
+    let Found { main, .. } = find(registry, key)?;
+    let mut bytes = Vec::new();
+    let mut take = |piece: &[u8]| {
+        bytes.extend_from_slice(piece);
+        Ok(())
+    };
+    fetch(registry, main.document.layer()?, &mut take, &|_, _| {})?;
+    wit_of(&bytes).map_err(|error| not_one(Path::new(&registry.reference().to_string()), error))
+}
+
+fn read(component: &Path) -> Result<Vec<u8>> {
+    std::fs::read(component).context(|| format!("cannot read the component `{}`", component.display()))
+}
+
+fn not_one(component: &Path, error: String) -> Error {
+    Error::new(format!("`{}` is not a component", component.display())).detail(error)
+}
 
 /// Describes the component in a file, with its manifest if that lies beside it.
 ///
 /// # Errors
 /// When the file is no component.
-pub fn inspect_file(component: &Path, wit: bool) -> Result<String> {
-    let what = || format!("cannot read the component `{}`", component.display());
-    let bytes = std::fs::read(component).context(what)?;
-    let not_one =
-        |error: String| Error::new(format!("`{}` is not a component", component.display())).detail(error);
-    if wit {
-        return wit_of(&bytes).map_err(not_one);
-    }
-    let contents = check::contents(&bytes).map_err(|error| not_one(error.to_string()))?;
+pub fn inspect_file(component: &Path) -> Result<String> {
+    let bytes = read(component)?;
+    let contents = check::contents(&bytes).map_err(|error| not_one(component, error.to_string()))?;
     let mut text = String::new();
     if component.with_extension("json").exists() {
         text.push_str(&of_manifest(&Manifest::beside(component)?.0));
@@ -92,6 +118,7 @@ fn of_manifest(manifest: &Manifest) -> String {
     let mut text = String::new();
     line(&mut text, &format!("names      {}", manifest.names));
     line(&mut text, &format!("world      {}", manifest.world));
+    line(&mut text, &format!("form       {}", form(&manifest.form)));
     line(&mut text, &format!("sha256     {}", manifest.sha256));
     line(&mut text, &format!("size       {}", report::size(manifest.size)));
     line(&mut text, &format!("files      {}", manifest.files));
@@ -103,11 +130,34 @@ fn of_manifest(manifest: &Manifest) -> String {
         let license = input.and_then(|input| input.license.as_deref()).unwrap_or("?");
         line(&mut text, &format!("  {:<24} {version:<16} {license}", package.name));
     }
-    text.push_str("libraries\n");
+    text.push_str("libraries, before the link\n");
     for (name, size) in &manifest.libraries {
         line(&mut text, &format!("  {:>10}  {name}", report::size(*size)));
     }
+    if let Some(Prelinked { functions, dropped }) = manifest.prelinked {
+        line(
+            &mut text,
+            &format!("functions  {functions} of the libraries; {dropped} that nothing calls are left out"),
+        );
+    }
     text
+}
+
+/// The form in words.
+fn form(form: &Form) -> String {
+    let mut words = vec![if form.dynamic { "bound at each start" } else { "prelinked" }.to_owned()];
+    let imports = match &form.imports {
+        Some(imports) => imports.join(" "),
+        None => "the modules of the named packages".to_owned(),
+    };
+    words.push(match (form.cold, imports.is_empty()) {
+        (true, _) => "not pre-initialised".to_owned(),
+        (false, true) => "pre-initialised".to_owned(),
+        (false, false) => format!("pre-initialised with {imports}"),
+    });
+    words.extend(form.setup.is_some().then(|| "with code of its maker's".to_owned()));
+    words.extend(form.debug_names.then(|| "with names of functions".to_owned()));
+    words.join(", ")
 }
 
 fn of_statement(statement: &Value) -> String {

@@ -9,7 +9,7 @@ use super::{CONFIG, MANIFEST, PublicKey, WASM, referrer, sbom, sign, statement};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Error, Result};
 use crate::manifest::Manifest;
-use crate::oci::model::Manifest as OciManifest;
+use crate::oci::model::{Descriptor, Manifest as OciManifest};
 use crate::oci::{Pulled as Named, Registry};
 
 /// What was pulled.
@@ -123,26 +123,15 @@ pub fn pull(
     let doing = || format!("cannot write to `{}`", folder.display());
     std::fs::create_dir_all(folder).context(doing)?;
     let mut file = tempfile::NamedTempFile::new_in(folder).context(doing)?;
-    let mut hasher = Hasher::new();
-    registry.pull_blob(layer, &mut |reader| {
-        let mut buffer = vec![0; 1 << 18];
-        let mut done = 0;
-        loop {
-            let count = reader.read(&mut buffer).context(|| "the component broke off".to_owned())?;
-            let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
-            hasher.update(bytes);
+    fetch(
+        registry,
+        layer,
+        &mut |bytes| {
             std::io::Write::write_all(&mut file, bytes).context(doing)?;
-            done += bytes.len() as u64;
-            progress(done, layer.size);
-        }
-    })?;
-    let (found, size) = hasher.finish();
-    if found != layer.digest.0 || size != layer.size {
-        return Err(Error::new(format!(
-            "expected a component of {} bytes with sha256 `{}` but found {size} with `{found}`",
-            layer.size, layer.digest.0
-        )));
-    }
+            Ok(())
+        },
+        progress,
+    )?;
     let place = |file: tempfile::NamedTempFile, suffix: &str| -> Result<PathBuf> {
         let path = folder.join(format!("{stem}.{suffix}"));
         file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).context(doing)?;
@@ -157,5 +146,35 @@ pub fn pull(
         place(file, suffix)?;
     }
     let component = place(file, "wasm")?;
-    Ok(Pulled { component, sha256: found, size, manifest })
+    Ok(Pulled { component, sha256: layer.digest.0, size: layer.size, manifest })
+}
+
+/// Gets the bytes of a component, piece by piece; they are what was promised only when this succeeds.
+pub(super) fn fetch(
+    registry: &Registry,
+    layer: &Descriptor,
+    take: &mut dyn FnMut(&[u8]) -> Result<()>,
+    progress: &dyn Fn(u64, u64),
+) -> Result<()> {
+    let mut hasher = Hasher::new();
+    registry.pull_blob(layer, &mut |reader| {
+        let mut buffer = vec![0; 1 << 18];
+        let mut done = 0;
+        loop {
+            let count = reader.read(&mut buffer).context(|| "the component broke off".to_owned())?;
+            let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
+            hasher.update(bytes);
+            take(bytes)?;
+            done += bytes.len() as u64;
+            progress(done, layer.size);
+        }
+    })?;
+    let (found, size) = hasher.finish();
+    if found == layer.digest.0 && size == layer.size {
+        return Ok(());
+    }
+    Err(Error::new(format!(
+        "expected a component of {} bytes with sha256 `{}` but found {size} with `{found}`",
+        layer.size, layer.digest.0
+    )))
 }

@@ -60,7 +60,11 @@ pub fn statement(manifest: &Manifest, text: &[u8], origin: &Origin) -> Value {
         "predicate": {
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
-                "externalParameters": { "packages": packages, "world": manifest.world },
+                "externalParameters": {
+                    "packages": packages,
+                    "world": manifest.world,
+                    "form": manifest.form,
+                },
                 "resolvedDependencies": dependencies,
             },
             "runDetails": {

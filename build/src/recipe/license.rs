@@ -13,6 +13,7 @@ const KNOWN: &[&str] = &[
     "BSD-3-Clause",
     "BSL-1.0",
     "CC0-1.0",
+    "CNRI-Python",
     "GPL-2.0-only",
     "HPND",
     "ISC",

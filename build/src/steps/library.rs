@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::recipe::{Answer, Answers, Backend, Recipe};
 
 /// Changes when the result changes for equal inputs.
-pub const REVISION: u32 = 4;
+pub const REVISION: u32 = 5;
 
 /// Builds a library recipe into a prefix with `include` and `lib`.
 ///
@@ -70,14 +70,15 @@ fn cmake(work: &Work, recipe: &Recipe, cross: &Cross, answers: &Answers, root: &
         .arg(root)
         .arg("-B")
         .arg(&build)
-        .arg(format!("-DCMAKE_INSTALL_PREFIX={}", work.out.display()))
+        // Where it is built must not be in what it installs; `/` has a meaning of its own for cmake.
+        .arg("-DCMAKE_INSTALL_PREFIX=/usr")
         .args(["-DCMAKE_INSTALL_LIBDIR=lib", "-DBUILD_SHARED_LIBS=OFF"])
         .args(answers.iter().map(|(name, answer)| format!("-D{name}={}", shown(answer))))
         .args(&recipe.build.options)
         .envs(&recipe.build.env)
         .run()?;
     with_tools(work, "ninja")?.arg("-C").arg(&build).arg(format!("-j{}", work.jobs)).run()?;
-    with_tools(work, "cmake")?.arg("--install").arg(&build).run()
+    with_tools(work, "cmake")?.arg("--install").arg(&build).arg("--prefix").arg(&work.out).run()
 }
 
 fn autotools(work: &Work, recipe: &Recipe, cross: &Cross, answers: &Answers, root: &Path) -> Result<()> {

@@ -19,7 +19,7 @@ use crate::error::{Context, Error, Result};
 use crate::recipe::{Answer, Answers, Backend, Cargo, Recipe};
 
 /// Changes when the result changes for equal inputs.
-pub const EXTENSION_REVISION: u32 = 4;
+pub const EXTENSION_REVISION: u32 = 5;
 /// Changes when the result changes for equal inputs.
 pub const WHEEL_REVISION: u32 = 2;
 
@@ -238,7 +238,12 @@ fn cross_python(work: &Work) -> Result<PathBuf> {
     std::os::unix::fs::symlink(machine.join("lib/python3.14"), prefix.join("lib/python3.14"))?;
     std::os::unix::fs::symlink(cpython.join("include/python3.14"), prefix.join("include/python3.14"))?;
     let data = SYSCONFIG;
-    copy(&cpython.join(format!("lib/python3.14/{data}.py")), &prefix.join(format!("sysconfig/{data}.py")))?;
+    // At the place where the guest has its headers this machine may have others.
+    let variables = cpython.join(format!("lib/python3.14/{data}.py"));
+    let variables = fs::read_to_string(&variables)
+        .context(|| format!("cannot read `{}`", variables.display()))?
+        .replace("'/usr/include/python3.14'", &format!("'{}'", prefix.join("include/python3.14").display()));
+    write(&prefix.join(format!("sysconfig/{data}.py")), variables)?;
     // Tools, and what Cython reads of the packages that this one is compiled against.
     let mut modules: Vec<String> =
         work.input("tools").map(|tools| tools.join("lib").display().to_string()).into_iter().collect();
@@ -319,14 +324,16 @@ fn meson_python(work: &Work, recipe: &Recipe, answers: &Answers, source: &Path, 
     Ok(())
 }
 
-/// Lays out what others are compiled against: the headers below the package's folders `include`, which do not go
-/// into the component, and the declarations that Cython reads, where it looks for them in a list of modules.
+/// Lays out what others are compiled against: the headers below the package's folders `include`, some of which do
+/// not go into the component, and the declarations that Cython reads, where it looks for them in a list of modules.
 fn for_dependants(work: &Work, recipe: &Recipe, headers: &Path, site: &Path) -> Result<()> {
     let include = work.out.join("include");
-    for path in files_below(headers)? {
-        let mut parts = path.iter();
-        if parts.any(|part| part == "include") {
-            copy(&headers.join(&path), &include.join(parts.as_path()))?;
+    for folder in [site, headers] {
+        for path in files_below(folder)? {
+            let mut parts = path.iter();
+            if parts.any(|part| part == "include") {
+                copy(&folder.join(&path), &include.join(parts.as_path()))?;
+            }
         }
     }
     for path in files_below(site)? {

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::plan::Parts;
 
 /// Changes when the result changes for equal inputs.
-pub const REVISION: u32 = 2;
+pub const REVISION: u32 = 3;
 
 /// The file name of the report in the result.
 pub const REPORT: &str = "check.txt";
@@ -24,8 +24,10 @@ pub fn verify(work: &Work, parts: &Parts) -> Result<()> {
     let cache = work.dir.parent().and_then(std::path::Path::parent);
     let forbidden: Vec<String> = cache.map(|path| path.display().to_string()).into_iter().collect();
     let options = CheckOptions { cache, packages: &packages, forbidden: &forbidden };
-    let report = check::check(&made.join(COMPONENT), &options)?;
+    let mut report = check::check(&made.join(COMPONENT), &options)?;
     report.verdict()?;
+    // Where it was looked at is of no interest, and would make another result of it.
+    COMPONENT.clone_into(&mut report.component);
     write(&work.out.join(REPORT), format!("{report}"))?;
     copy(&made.join(COMPONENT), &work.out.join(COMPONENT))?;
     copy(&made.join(MANIFEST), &work.out.join(MANIFEST))

@@ -11,7 +11,7 @@ for_each_variant! {
 
 /// Saves what the first code makes and runs the second, which checks itself, in another instance.
 #[track_caller]
-fn moves(variant: &Variant, made: &str, checked: &str) {
+pub(super) fn moves(variant: &Variant, made: &str, checked: &str) {
     let mut one = variant.start();
     ok(&mut one, made);
     let data = one.snapshot_state().unwrap().unwrap_or_else(|error| panic!("{error}"));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use super::{bundle, cargo, folder, succeeded, text};
+use super::{bundle, program, text};
 
 /// The newest version that our Rust compiles.
 const VERSION: &str = "48.0.8";
@@ -16,28 +16,13 @@ const FEATURES: &str = "run,compile,cranelift,parallel-compilation,cache,config,
     component-model-async,gc,gc-copying,gc-drc,gc-null,threads,pooling-allocator,backtrace,addr2line,demangle";
 
 /// The program, compiled from the registry when it is missing.
-fn wasmtime() -> &'static Path {
+pub(super) fn wasmtime() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let root = folder(&format!("wasmtime-{VERSION}"));
-        let program = root.join("bin/wasmtime");
-        if !program.exists() {
-            // cargo moves the program to its place when it is complete.
-            let output = cargo()
-                .args(["install", "wasmtime-cli", "--locked", "--no-default-features", "--version", VERSION])
-                .args(["--features", FEATURES, "--root"])
-                .arg(&root)
-                .env("CARGO_TARGET_DIR", root.join("target"))
-                .output()
-                .unwrap();
-            succeeded(&output);
-            let _ = std::fs::remove_dir_all(root.join("target"));
-        }
-        program
-    })
+    let options = ["--no-default-features", "--features", FEATURES];
+    PROGRAM.get_or_init(|| program("wasmtime-cli", VERSION, "wasmtime", &options))
 }
 
-fn component() -> &'static Path {
+pub(super) fn component() -> &'static Path {
     static COMPONENT: OnceLock<PathBuf> = OnceLock::new();
     COMPONENT.get_or_init(|| bundle("command"))
 }

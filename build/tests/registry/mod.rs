@@ -4,10 +4,12 @@
 #![allow(dead_code, reason = "each test program uses what it needs")]
 
 pub mod place;
+pub mod tools;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -52,6 +54,11 @@ impl Server {
             }
         }
         panic!("cannot start `docker-registry`: does `sh .ci/setup` end well?");
+    }
+
+    /// Where it keeps everything, with its configuration and log.
+    pub fn folder(&self) -> PathBuf {
+        self.dir.path().to_owned()
     }
 
     /// Starts it, again if need be, with what it holds.

@@ -127,6 +127,8 @@ pub fn manifest(digest: Digest, size: usize) -> Value {
         "format": 1,
         "names": NAMES,
         "world": "sandbox",
+        "form": { "dynamic": false, "cold": false, "imports": null, "setup": null, "debug_names": true },
+        "prelinked": { "functions": 12_000, "dropped": 345 },
         "sha256": digest,
         "size": size,
         "files": 2,
