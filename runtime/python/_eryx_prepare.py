@@ -96,13 +96,17 @@ def _gather():
 def _functions_run():
     """The functions that run in every instance."""
     codes = set()
-    monitoring = sys.monitoring
-    monitoring.use_tool_id(monitoring.PROFILER_ID, __name__)
-    monitoring.register_callback(monitoring.PROFILER_ID, monitoring.events.PY_START, lambda code, _: codes.add(code))
-    monitoring.set_events(monitoring.PROFILER_ID, monitoring.events.PY_START)
+    monitoring, start = sys.monitoring, sys.monitoring.events.PY_START
+    # The set-up may use some.
+    tool = next((number for number in range(6) if monitoring.get_tool(number) is None), None)
+    if tool is None:
+        return []
+    monitoring.use_tool_id(tool, __name__)
+    monitoring.register_callback(tool, start, lambda code, _: codes.add(code))
+    monitoring.set_events(tool, start)
     _run_as_instances_do(1)
-    monitoring.set_events(monitoring.PROFILER_ID, 0)
-    monitoring.free_tool_id(monitoring.PROFILER_ID)
+    monitoring.set_events(tool, 0)
+    monitoring.free_tool_id(tool)
     # In an order that is the same each time.
     functions = [value for value in gc.get_objects() if type(value) is types.FunctionType and value.__code__ in codes]
     return sorted(functions, key=lambda function: (function.__module__ or "", function.__qualname__))

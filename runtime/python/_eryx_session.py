@@ -55,9 +55,12 @@ class Session:
 
     def adopt(self, module):
         """Makes a module the session's `__main__`."""
-        self.module = module
+        old, self.module = self.module, module
         sys.modules["__main__"] = module
         self.callbacks.inject(module.__dict__)
+        # A module that was saved with the memory is never freed; what it holds has to be.
+        if old is not None and old is not module and sys._is_immortal(old):
+            old.__dict__.clear()
 
     def remember(self, name, source):
         """Keeps a source for tracebacks and `inspect`."""

@@ -147,6 +147,9 @@ fn send_output(arguments: &[Object]) -> Result<Object> {
 /// The first of the execution options; the second is a hint that needs nothing of us.
 fn wants_tracing(_: &[Object]) -> Result<Object> {
     const NAME: &str = "get-execution-options";
+    if preinit::is_preparing() {
+        return Object::bool(false);
+    }
     let options = at_once(NAME, call_import(NAME, &[])?)?;
     let items = options.items()?;
     Object::bool(items.first().is_some_and(|tracing| tracing.to_bool().unwrap_or(false)))

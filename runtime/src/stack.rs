@@ -36,7 +36,8 @@ static SIZE: AtomicUsize = AtomicUsize::new(DEFAULT);
 
 /// Looks how much the embedder has, and hides that it told. Called when the environment has been read.
 pub fn look_at_environment() {
-    if let Some(size) = c::take_variable(REQUEST).and_then(|value| value.to_str().ok()?.parse().ok()) {
+    let told = c::take_variable(REQUEST, |value| value.to_str().ok()?.parse().ok());
+    if let Some(Some(size)) = told {
         SIZE.store(size, Ordering::Relaxed);
     }
 }

@@ -41,7 +41,7 @@ static CLASS: AtomicUsize = AtomicUsize::new(0);
 
 /// Looks whether the embedder asks for the word, and hides that it did. Called when the environment has been read.
 pub fn look_at_environment() {
-    if c::take_variable(REQUEST).is_some_and(|value| value.as_c_str() == c"1") {
+    if c::take_variable(REQUEST, |value| value == c"1") == Some(true) {
         REQUESTED.store(has_import(REPORT), Ordering::Relaxed);
     }
 }

@@ -227,6 +227,14 @@ fn clearing_forgets_globals() {
     session.clear_state().unwrap();
     assert_eq!(ok(&mut session, "print([n for n in ('x', 'f', 'json') if n in globals()])"), "[]\n");
     assert_eq!(ok(&mut session, "import json\nprint(json.dumps(1), __name__)"), "1 __main__\n");
+    // What was only in the globals ends, whether the memory was saved with them or not.
+    for _ in 0..2 {
+        let code =
+            "import builtins, weakref\nclass Ends: pass\nheld = Ends()\nbuiltins.held = weakref.ref(held)";
+        ok(&mut session, code);
+        session.clear_state().unwrap();
+        assert_eq!(ok(&mut session, "import gc\ngc.collect()\nprint(held())"), "None\n");
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn common_tools_pull_what_we_publish_and_run_it() {
     // It compiles faster when it is not optimised, and has little to do.
     let by_wkg = folder.path().join("by-wkg.wasm");
     let mut wkg = Command::new(program("wkg", WKG, "wkg", &["--debug"]));
-    wkg.args(["oci", "pull", "--insecure", &server.address, "--username", USER, "--password", PASSWORD]);
+    wkg.args(["oci", "pull", "--insecure", &server.address, "-u", USER, "-p", PASSWORD]);
     succeeded(&wkg.arg("--output").arg(&by_wkg).arg(&reference).env("HOME", folder.path()).output().unwrap());
     assert!(std::fs::read(&by_wkg).unwrap() == bytes, "wkg pulls something else");
 

@@ -2,7 +2,6 @@
 
 #![allow(missing_docs, reason = "the originals' documentation applies")]
 
-use alloc::ffi::CString;
 use core::ffi::{CStr, c_char, c_int, c_void};
 
 unsafe extern "C" {
@@ -16,15 +15,15 @@ unsafe extern "C" {
     fn unsetenv(name: *const c_char) -> c_int;
 }
 
-/// Removes a variable from the environment and gives its value.
-pub fn take_variable(name: &CStr) -> Option<CString> {
-    // SAFETY: the name is a C string; the value is one, and is copied before the environment changes.
+/// Removes a variable from the environment, if it is there, and gives what is read from its value.
+pub fn take_variable<T>(name: &CStr, read: impl FnOnce(&CStr) -> T) -> Option<T> {
+    // SAFETY: the name is a C string; the value is one, and is read before the environment changes.
     unsafe {
         let value = getenv(name.as_ptr());
         if value.is_null() {
             return None;
         }
-        let value = CString::from(CStr::from_ptr(value));
+        let value = read(CStr::from_ptr(value));
         unsetenv(name.as_ptr());
         Some(value)
     }
