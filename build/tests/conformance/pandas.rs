@@ -148,7 +148,7 @@ fn memory_that_runs_out_raises() {
         "pd.DataFrame({'a': range(20_000)}).merge(pd.DataFrame({'b': range(20_000)}), how='cross')",
         "pd.MultiIndex.from_product([range(10_000), range(100_000)]).to_frame()",
         "pd.concat([pd.Series(np.ones(10_000_000))] * 20)",
-        "pd.read_csv(io.StringIO('a,b\n' + 'x,' * 100_000_000))",
+        "pd.read_csv(io.StringIO('a,b\\n' + 'x,' * 100_000_000))",
         "pd.Series(['x' * 1000] * 1_000_000).str.cat(['y' * 1000] * 1_000_000)",
     ] {
         let code = format!("import io, numpy as np, pandas as pd\n{code}");
