@@ -160,7 +160,11 @@ a, b, c, d, i = 1, 'b', [1, 2], {'k': 2.0}, 0
 /// A program; most print something, some raise.
 pub fn program(random: &mut Random) -> String {
     let mut code = PRELUDE.to_owned();
-    block(random, &mut code, 0, 2);
+    for _ in 0..=random.below(4) {
+        code.push_str("try:\n");
+        block(random, &mut code, 1, 2);
+        code.push_str("except Exception as e:\n print(type(e).__name__, e)\n");
+    }
     code.push_str("print(a, b, c, d)\n");
     code
 }
