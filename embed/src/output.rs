@@ -184,8 +184,8 @@ impl OutputStream for Outlet {
         let room = self.room();
         if room == 0 {
             self.budget.refused.fetch_add(1, Ordering::Relaxed);
-            // The guest sees ENOSPC.
-            return Err(failed(std::io::Error::from(std::io::ErrorKind::StorageFull)));
+            // The guest sees ENOSPC: wasmtime-wasi looks at the number, and for this kind at nothing else.
+            return Err(failed(rustix::io::Errno::NOSPC.into()));
         }
         Ok(usize::try_from(room).unwrap_or(usize::MAX).min(CHUNK))
     }
