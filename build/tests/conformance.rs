@@ -7,6 +7,7 @@
 //! `numpy.toml` in the second only, and `pandas.toml` in a third with pandas.
 #![cfg(feature = "e2e")]
 
+mod bundled;
 #[path = "conformance/command.rs"]
 mod command;
 #[path = "conformance/eryx_0_14.rs"]
@@ -20,11 +21,10 @@ mod snapshot;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 
+use bundled::{bundle, checkout};
 use eryx_build::layout::Layout;
-use eryx_build::plan::DEFAULT_WORLD;
 use eryx_embed::{
     Callback, Embedder, EmbedderOptions, Image, Limits, Output, Session, SessionOptions, Stacks, TraceEvent,
 };
@@ -52,10 +52,6 @@ struct Case {
     /// What goes to standard error.
     #[serde(default)]
     warns: Vec<String>,
-}
-
-fn checkout() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
 /// What a component holds, behind the world `sandbox`; built and loaded once.
@@ -86,10 +82,9 @@ impl Variant {
                 Some(path) if self.prelinked && self.packages.contains(&"pydantic") => {
                     std::path::absolute(path).unwrap()
                 }
-                _ if self.prelinked => bundle(DEFAULT_WORLD, self.packages),
                 _ => {
-                    let built = bundle_with(DEFAULT_WORLD, self.packages, &[OsStr::new("--no-prelink")]);
-                    built.with_extension("dynamic.wasm")
+                    let unlinked: &[&str] = if self.prelinked { &[] } else { &["--no-prelink"] };
+                    bundle([unlinked, self.packages].concat())
                 }
             };
             embedder().load(&path).unwrap()
@@ -134,26 +129,9 @@ macro_rules! for_each_variant {
 }
 use for_each_variant;
 
-/// Builds packages behind a world, and gives the component's file.
-fn bundle(world: &str, packages: &[&str]) -> PathBuf {
-    bundle_with(world, packages, &[])
-}
-
-/// The same with further arguments.
-fn bundle_with(world: &str, packages: &[&str], more: &[&OsStr]) -> PathBuf {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
-    let output = command
-        .args(["bundle", "--world", world])
-        .args(more)
-        .args(packages)
-        .current_dir(checkout())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let names = if packages.is_empty() { "python".to_owned() } else { packages.join("+") };
-    let names = if world == DEFAULT_WORLD { names } else { format!("{names}.{world}") };
-    checkout().join(format!("dist/{names}.wasm"))
+/// Builds the bare interpreter behind a world, and gives the component's file.
+fn behind(world: &str) -> PathBuf {
+    bundle(["--world", world])
 }
 
 fn embedder() -> Embedder {
@@ -182,6 +160,16 @@ fn callbacks() -> Vec<Callback> {
             Ok(arguments)
         }),
     ]
+}
+
+/// Runs code that must raise, and gives the traceback.
+#[track_caller]
+fn raised(session: &mut Session, code: &str) -> String {
+    match session.execute(code) {
+        Ok(Ok(_)) => panic!("{code}\nraised nothing"),
+        Ok(Err(error)) => error,
+        Err(failure) => panic!("{code}\n{failure}"),
+    }
 }
 
 /// Runs every case of a table; tells all that fail at once.
@@ -365,7 +353,7 @@ base = sqlite3.connect(':memory:')
 begun = random.random(), own.random(), *base.execute('select random(), hex(randomblob(8))').fetchone()";
     std::fs::write(&setup, code).unwrap();
     // With a package that no other test bundles by itself, so that the component's name is this one's.
-    let component = bundle_with(DEFAULT_WORLD, &["attrs"], &[OsStr::new("--setup"), setup.as_os_str()]);
+    let component = bundle([OsStr::new("attrs"), OsStr::new("--setup"), setup.as_os_str()]);
     let image = embedder().load(&component).unwrap();
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..3 {
@@ -458,11 +446,7 @@ fn memory_that_runs_out_raises(variant: &Variant) {
         "x = None\nwhile True:\n    x = (x, x, [x])",
         "print('x' * 100_000_000 + 'y')",
     ] {
-        let error = match session.execute(code) {
-            Ok(Ok(_)) => panic!("{code}\nraised nothing"),
-            Ok(Err(error)) => error,
-            Err(failure) => panic!("{code}\n{failure}"),
-        };
+        let error = raised(&mut session, code);
         assert!(error.lines().any(|line| line == "MemoryError"), "{code}\n{error}");
         session.clear_state().unwrap();
     }

@@ -6,6 +6,7 @@
 
 #[path = "e2e/build.rs"]
 mod build;
+mod bundled;
 mod checkout;
 #[path = "e2e/guest.rs"]
 mod guest;
@@ -31,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
+use bundled::{bundle, checkout as root};
 use eryx_build::layout::Layout;
 use eryx_embed::{Embedder, Image, Session, SessionOptions};
 use outcome::ok;
@@ -39,10 +41,6 @@ use outcome::ok;
 const PACKAGES: [&str; 2] = ["numpy", "pydantic"];
 /// Its name.
 const STEM: &str = "numpy+pydantic";
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
-}
 
 /// Runs the binary in the checkout, with the environment of the test.
 fn eryx(arguments: &[&str]) -> Output {
@@ -73,9 +71,7 @@ fn component() -> &'static Path {
         if let Some(path) = std::env::var_os("ERYX_E2E_COMPONENT") {
             return std::path::absolute(path).unwrap();
         }
-        let output = eryx(&with_packages("bundle"));
-        assert!(output.status.success(), "{}", text(&output.stderr));
-        root().join("dist").join(format!("{STEM}.wasm"))
+        bundle(PACKAGES)
     })
 }
 

@@ -8,15 +8,16 @@
 //! `target/fuzz/`.
 #![cfg(feature = "e2e")]
 
+mod bundled;
 #[path = "fuzz/programs.rs"]
 mod programs;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use bundled::{bundle, checkout};
 use eryx_build::layout::Layout;
 use eryx_embed::{Cause, Embedder, Failure, Image, Limits, Output, Session, SessionOptions};
 
@@ -96,6 +97,9 @@ const PIECES: &[&str] = &[
     "import _eryx_session\n",
 ];
 
+/// What the component holds.
+const PACKAGES: [&str; 2] = ["numpy", "pydantic"];
+
 /// The random stream of one target: xorshift64*.
 struct Random(u64);
 
@@ -133,30 +137,17 @@ fn rounds() -> u64 {
     number("ERYX_FUZZ_ROUNDS", 400)
 }
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
-}
-
 fn image() -> &'static Image {
     static IMAGE: OnceLock<Image> = OnceLock::new();
     IMAGE.get_or_init(|| {
-        let component = std::env::var_os("ERYX_E2E_COMPONENT").map_or_else(|| built(&[]), PathBuf::from);
+        let component =
+            std::env::var_os("ERYX_E2E_COMPONENT").map_or_else(|| bundle(PACKAGES), PathBuf::from);
         load(&component)
     })
 }
 
 fn load(component: &Path) -> Image {
     Embedder::new(Some(&Layout::cache_folder().unwrap())).unwrap().load(component).unwrap()
-}
-
-/// Builds numpy and pydantic with further options, and gives the component's file.
-fn built(options: &[&str]) -> PathBuf {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
-    command.args(["bundle", "numpy", "pydantic"]).args(options).current_dir(root()).stdin(Stdio::null());
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let form = if options.is_empty() { "" } else { ".dynamic" };
-    root().join(format!("dist/numpy+pydantic{form}.wasm"))
 }
 
 fn session() -> Session {
@@ -181,7 +172,7 @@ fn session_of(image: &Image) -> Session {
 
 /// Keeps an input that broke a promise, and says which.
 fn broken(target: &str, input: &[u8], how: &str) -> ! {
-    let folder = root().join("target/fuzz");
+    let folder = checkout().join("target/fuzz");
     fs::create_dir_all(&folder).unwrap();
     let path = folder.join(format!("{target}-{}", &eryx_build::digest::Digest::of(input).short()));
     fs::write(&path, input).unwrap();
@@ -298,7 +289,7 @@ fn code_of_any_shape_runs_or_raises() {
 #[test]
 fn prelinking_changes_no_result() {
     let mut random = Random::new(3);
-    let unlinked = load(&built(&["--no-prelink"]));
+    let unlinked = load(&bundle(["--no-prelink"].iter().chain(&PACKAGES)));
     let start = || [session(), session_of(&unlinked)];
     let mut guests = start();
     let (mut printed, mut raised) = (0, 0);

@@ -2,6 +2,7 @@
 //! and wkg, which pulls them. All are compiled from the registry, into the cache, which takes minutes once.
 #![cfg(feature = "e2e")]
 
+mod bundled;
 #[path = "hosts/eryx_0_14.rs"]
 mod eryx_0_14;
 #[path = "hosts/published.rs"]
@@ -10,22 +11,11 @@ mod registry;
 #[path = "hosts/wasmtime.rs"]
 mod wasmtime;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use bundled::{bundle, checkout};
 use eryx_build::layout::Layout;
-
-fn checkout() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
-}
-
-/// Builds the bare interpreter behind a world, and gives the component's file.
-fn bundle(world: &str) -> PathBuf {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
-    let output = command.args(["bundle", "--world", world]).current_dir(checkout()).output().unwrap();
-    succeeded(&output);
-    checkout().join(format!("dist/python.{world}.wasm"))
-}
 
 /// Where a program is compiled and kept.
 fn folder(name: &str) -> PathBuf {

@@ -1,6 +1,7 @@
 //! The embedder with a real Python in it: what stops code, what a slot carries over, and stacks of other sizes. The component is the bare interpreter unless `ERYX_E2E_COMPONENT` names another one.
 #![cfg(feature = "e2e")]
 
+mod bundled;
 #[path = "sandbox/isolation.rs"]
 mod isolation;
 mod outcome;
@@ -12,7 +13,6 @@ mod stacks;
 mod stop;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use eryx_build::layout::Layout;
@@ -26,11 +26,7 @@ fn component() -> &'static Path {
         if let Some(path) = std::env::var_os("ERYX_E2E_COMPONENT") {
             return std::path::absolute(path).unwrap();
         }
-        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
-        let output = command.arg("bundle").current_dir(&checkout).stdin(Stdio::null()).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        checkout.join("dist/python.wasm")
+        bundled::bundle::<&str>([])
     })
 }
 

@@ -6,11 +6,11 @@ use std::sync::OnceLock;
 use eryx_build::check::{Ended, Invocation, Program};
 use wasmparser::{Validator, WasmFeatures};
 
-use super::{bundle, embedder};
+use super::{behind, embedder};
 
 fn component() -> &'static PathBuf {
     static COMPONENT: OnceLock<PathBuf> = OnceLock::new();
-    COMPONENT.get_or_init(|| bundle("command", &[]))
+    COMPONENT.get_or_init(|| behind("command"))
 }
 
 fn program() -> Program {

@@ -2,7 +2,7 @@
 
 use eryx_build::check::Instance;
 
-use super::{bundle, embedder};
+use super::{behind, embedder};
 
 fn answer(name: &str, arguments: &str) -> Result<String, String> {
     match name {
@@ -13,7 +13,7 @@ fn answer(name: &str, arguments: &str) -> Result<String, String> {
 
 #[test]
 fn the_whole_world_works() {
-    let image = embedder().load(&bundle("eryx-0.14", &[])).unwrap();
+    let image = embedder().load(&behind("eryx-0.14")).unwrap();
     let component = image.prepare(false).unwrap();
     let start = || Instance::new(component.engine(), component, &["echo"], answer).unwrap();
     let mut one = start();
@@ -73,7 +73,7 @@ fn the_whole_world_works() {
 
 #[test]
 fn pre_initialisation_ends_once_and_what_is_random_begins_anew() {
-    let image = embedder().load(&bundle("eryx-0.14", &[])).unwrap();
+    let image = embedder().load(&behind("eryx-0.14")).unwrap();
     let component = image.prepare(false).unwrap();
     let mut one = Instance::new(component.engine(), component, &["echo"], answer).unwrap();
     let ok = |one: &mut Instance, code: &str| match one.execute(code).unwrap() {

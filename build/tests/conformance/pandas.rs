@@ -1,7 +1,7 @@
 //! pandas: what code may rely on, and frames in snapshots.
 
 use super::snapshot::moves;
-use super::{Limits, SessionOptions, Variant, ok, run};
+use super::{Limits, SessionOptions, Variant, ok, raised, run};
 
 static PANDAS: Variant = Variant::new(&["pandas"], true);
 
@@ -152,11 +152,7 @@ fn memory_that_runs_out_raises() {
         "pd.Series(['x' * 1000] * 1_000_000).str.cat(['y' * 1000] * 1_000_000)",
     ] {
         let code = format!("import io, numpy as np, pandas as pd\n{code}");
-        let error = match session.execute(&code) {
-            Ok(Ok(_)) => panic!("{code}\nraised nothing"),
-            Ok(Err(error)) => error,
-            Err(failure) => panic!("{code}\n{failure}"),
-        };
+        let error = raised(&mut session, &code);
         assert!(error.contains("MemoryError"), "{code}\n{error}");
         session.clear_state().unwrap();
     }

@@ -4,7 +4,7 @@ use super::{bundle, cargo, checkout, folder, succeeded, text};
 
 #[test]
 fn the_published_crate_runs_our_component() {
-    let component = bundle("eryx-0.14");
+    let component = bundle(["--world", "eryx-0.14"]);
     let package = checkout().join("examples/eryx-0.14");
     let run = |verb: &[&str], more: &[&str]| {
         // The crate declares a newer Rust than the one that compiles it.

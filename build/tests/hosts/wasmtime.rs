@@ -24,7 +24,7 @@ pub(super) fn wasmtime() -> &'static Path {
 
 pub(super) fn component() -> &'static Path {
     static COMPONENT: OnceLock<PathBuf> = OnceLock::new();
-    COMPONENT.get_or_init(|| bundle("command"))
+    COMPONENT.get_or_init(|| bundle(["--world", "command"]))
 }
 
 /// How a run ended: exit status, standard output, standard error.
