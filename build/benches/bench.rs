@@ -153,9 +153,8 @@ fn everything(layout: &Layout, component: &Path, mut entries: Vec<Entry>) -> Res
     let mut neighbours = vec![Neighbour::new("eryx 0.14", published::measure(layout))];
     let mut details = json!({});
     if let Some(python) = &python {
-        let each = throughput::measure(layout, python, &image, &mut entries)?;
-        neighbours.extend(peers::measure(layout, python, &each, &mut entries)?);
-        details["python throughput"] = each;
+        details["python throughput"] = throughput::measure(layout, python, &image, &mut entries)?;
+        neighbours.extend(peers::measure(layout, python, &image, &mut entries)?);
     }
     if std::env::var_os("ERYX_BENCH_COMPONENT").is_none() {
         registry::measure(component, layout, &mut entries)?;

@@ -10,7 +10,8 @@ use std::process::{Command, Stdio};
 
 use eryx_build::error::Result;
 use eryx_build::layout::Layout;
-use serde_json::{Value, json};
+use eryx_embed::Image;
+use serde_json::json;
 
 use super::componentize::Componentize;
 use super::native::Wheels;
@@ -135,13 +136,36 @@ impl Peer for Pyodide {
     }
 }
 
-/// Measures all, and adds the entry that compares us with them and the baseline that one of them is; `each` is what our own throughput was.
+/// The geometric mean over the core of the times of what `run` runs over native ones. All by a clock on the wall, since
+/// most neighbours have no other.
+fn core(layout: &Layout, python: &Path, run: &dyn Fn(&str) -> Result<String>) -> Result<f64> {
+    let folder = throughput::suite(layout)?;
+    let mut ratios = Vec::new();
+    for benchmark in throughput::set(&folder)? {
+        if !CORE.contains(&benchmark.name.as_str()) {
+            continue;
+        }
+        let code = benchmark.inlined(&folder)?;
+        let (mut theirs, mut native) = (Results::new(), Results::new());
+        for _ in 0..ROUNDS {
+            keep(&mut native, throughput::natively(python, &code)?);
+            keep(&mut theirs, throughput::results(&run(&code)?)?);
+        }
+        ratios.push(mean(theirs.into_values()) / mean(native.into_values()));
+    }
+    Ok(mean(ratios.into_iter()))
+}
+
+/// Measures all, and adds the entry that compares us with them, and the baseline that one of them is.
 pub fn measure(
     layout: &Layout,
     python: &Path,
-    each: &Value,
+    image: &Image,
     entries: &mut Vec<Entry>,
 ) -> Result<Vec<Neighbour>> {
+    let value = core(layout, python, &|code| super::guest(image, code))?;
+    entries.push(Entry { name: THROUGHPUT, value, unit: "times", baseline: None });
+
     let in_python = |wanted: &str, run: String| -> Result<Box<dyn Peer>> {
         Ok(Box::new(InPython { wheels: Wheels::install(layout, python, &[wanted])?, run }))
     };
@@ -153,35 +177,20 @@ pub fn measure(
         ("componentize-py 0.25", Componentize::build(layout, python).map(|peer| Box::new(peer) as _)),
         ("Pyodide 314", Pyodide::install(layout).map(|peer| Box::new(peer) as _)),
     ];
-    let folder = throughput::suite(layout)?;
-    let set: Vec<_> = throughput::set(&folder)?
-        .into_iter()
-        .filter(|benchmark| CORE.contains(&benchmark.name.as_str()))
-        .collect();
-    let ours = set.iter().filter_map(|benchmark| each[&benchmark.name]["ratio"].as_f64());
-    entries.push(Entry { name: THROUGHPUT, value: mean(ours), unit: "times", baseline: None });
-
     let mut neighbours = Vec::new();
     for (name, peer) in peers {
         let measured = peer.and_then(|peer| {
-            let mut ratios = Vec::new();
-            for benchmark in &set {
-                let code = benchmark.inlined(&folder)?;
-                let (mut theirs, mut native) = (Results::new(), Results::new());
-                for _ in 0..ROUNDS {
-                    keep(&mut native, throughput::natively(python, &folder, benchmark)?);
-                    keep(&mut theirs, throughput::results(&peer.run(&code)?)?);
-                }
-                ratios.push(mean(theirs.into_values()) / mean(native.into_values()));
-            }
             let fresh = peer.fresh()?;
-            if name == BASELINE {
-                let ours = entries.iter_mut().find(|entry| entry.name == FRESH);
-                ours.into_iter().for_each(|entry| entry.baseline = Some(fresh));
-            }
-            Ok(BTreeMap::from([(FRESH.to_owned(), fresh), (THROUGHPUT.to_owned(), mean(ratios.into_iter()))]))
+            let throughput = core(layout, python, &|code| peer.run(code))?;
+            Ok(BTreeMap::from([(FRESH.to_owned(), fresh), (THROUGHPUT.to_owned(), throughput)]))
         });
-        neighbours.push(Neighbour::new(name, measured));
+        let neighbour = Neighbour::new(name, measured);
+        if name == BASELINE
+            && let Some(ours) = entries.iter_mut().find(|entry| entry.name == FRESH)
+        {
+            ours.baseline = neighbour.takes(FRESH);
+        }
+        neighbours.push(neighbour);
     }
     Ok(neighbours)
 }

@@ -51,7 +51,7 @@ impl Neighbour {
         Self { name, measured }
     }
 
-    fn takes(&self, entry: &str) -> Option<f64> {
+    pub fn takes(&self, entry: &str) -> Option<f64> {
         self.measured.as_ref().ok().and_then(|known| known.get(entry)).copied()
     }
 }
