@@ -67,7 +67,8 @@ pub fn set(folder: &Path) -> Result<Vec<Benchmark>> {
         std::fs::read_to_string(&path).context(|| format!("cannot read `{}`", path.display()))
     };
     let mut set = Vec::new();
-    for line in read(folder.join("MANIFEST"))?.lines() {
+    let manifest = read(folder.join("MANIFEST"))?;
+    for line in manifest.lines().filter(|line| !line.starts_with('#')) {
         // `name TAB <local>`, or `name TAB <local:other>` when it is a variant of another's script.
         let Some((name, place)) = line.split_once('\t') else { continue };
         let Some(place) = place.strip_prefix("<local").and_then(|rest| rest.strip_suffix('>')) else {
