@@ -4,7 +4,8 @@
 //! about another machine. Of several runs the fastest counts: the others measure what else the machine does.
 //!
 //! `just bench registry` measures only publishing, pulling and the remote cache; `just bench throughput` only how fast
-//! Python code runs, and prints the ratio of each benchmark.
+//! Python code runs, and prints the ratio of each benchmark; `just bench neighbours` only fresh sandboxes and the
+//! neighbours from pip and npm.
 //!
 //! | variable | meaning |
 //! |---|---|
@@ -103,16 +104,22 @@ fn run() -> Result<()> {
             table::show(&entries, &[]);
             Ok(())
         }
-        Some("throughput") => {
+        Some(mode @ ("throughput" | "neighbours")) => {
             let python = native::python(&layout)?.ok_or_else(|| Error::new("no native CPython"))?;
             let image = Embedder::new(Some(&layout.cache))?.load(&component)?;
-            throughput::measure(&layout, &python, &image, &mut entries)?;
-            table::show(&entries, &[]);
+            let mut neighbours = Vec::new();
+            if mode == "throughput" {
+                throughput::measure(&layout, &python, &image, &mut entries)?;
+            } else {
+                sandbox::measure(&layout, &component, &mut entries)?;
+                neighbours = peers::measure(&layout, &python, &image, &mut entries)?;
+            }
+            table::show(&entries, &neighbours);
             Ok(())
         }
-        Some(other) => {
-            Err(Error::new(format!("expected `registry`, `throughput` or nothing but found `{other}`")))
-        }
+        Some(other) => Err(Error::new(format!(
+            "expected `registry`, `throughput`, `neighbours` or nothing but found `{other}`"
+        ))),
     }
 }
 

@@ -3,7 +3,7 @@
 Only what is imported while it is built can be imported later, so the modules that benchmarks need are named here.
 """
 
-import argparse  # noqa: F401
+import argparse
 import array  # noqa: F401
 import bisect  # noqa: F401
 import collections  # noqa: F401
@@ -14,6 +14,7 @@ import datetime  # noqa: F401
 import enum  # noqa: F401
 import io
 import json  # noqa: F401
+import locale  # noqa: F401
 import math  # noqa: F401
 import pickle  # noqa: F401
 import random  # noqa: F401
@@ -24,6 +25,9 @@ import types  # noqa: F401
 import typing  # noqa: F401
 
 import wit_world
+
+# It imports more when it is used.
+argparse.ArgumentParser().parse_args([])
 
 
 class WitWorld(wit_world.WitWorld):

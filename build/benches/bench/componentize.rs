@@ -6,6 +6,7 @@ use eryx_build::error::{Error, Result};
 use eryx_build::layout::Layout;
 use wasmtime::component::{Component, InstancePre, Linker, ResourceTable};
 use wasmtime::{Engine, Store};
+use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::native::Wheels;
@@ -55,8 +56,9 @@ impl Componentize {
         Ok(Self { component: linker.instantiate_pre(&component).map_err(told)? })
     }
 
-    fn call(&self, code: &str) -> wasmtime::Result<String> {
-        let guest = Guest { table: ResourceTable::new(), wasi: WasiCtx::builder().build() };
+    fn call(&self, code: &str, stderr: &MemoryOutputPipe) -> wasmtime::Result<String> {
+        let wasi = WasiCtx::builder().stderr(stderr.clone()).build();
+        let guest = Guest { table: ResourceTable::new(), wasi };
         let mut store = Store::new(self.component.engine(), guest);
         let instance = self.component.instantiate(&mut store)?;
         let run = instance.get_typed_func::<(&str,), (String,)>(&mut store, "run")?;
@@ -70,6 +72,12 @@ impl Peer for Componentize {
     }
 
     fn run(&self, code: &str) -> Result<String> {
-        self.call(code).map_err(|error| Error::new(format!("the code trapped in the component: {error:?}")))
+        // A traceback goes there, and then a panic, before the component traps.
+        let stderr = MemoryOutputPipe::new(1 << 20);
+        self.call(code, &stderr).map_err(|error| {
+            let told = String::from_utf8_lossy(&stderr.contents()).into_owned();
+            let traceback = told.split("\nthread '").next().unwrap_or_default().trim().to_owned();
+            Error::new(format!("the component failed: {}", error.root_cause())).detail(traceback)
+        })
     }
 }

