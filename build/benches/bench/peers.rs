@@ -19,8 +19,8 @@ use super::table::{Entry, Neighbour};
 use super::throughput::{self, Results, keep, mean};
 use super::{output, seconds};
 
-/// What all neighbours can run: benchmarks without files, event loops and late imports, one or two for each kind of work. They are
-/// fewer than ours because each takes each neighbour some seconds.
+/// What all neighbours can run: benchmarks without files, event loops and late imports, one or two for each kind of
+/// work. They are fewer than ours because each takes each neighbour some seconds.
 const CORE: [&str; 12] = [
     "chaos",
     "comprehensions",
@@ -109,9 +109,9 @@ impl Pyodide {
             let mut npm = Command::new("npm");
             npm.args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]);
             output(npm.arg(&partial).arg(package))?;
-            std::fs::write(partial.join("peer.mjs"), include_str!("pyodide.mjs"))?;
             std::fs::rename(partial, &folder)?;
         }
+        std::fs::write(folder.join("peer.mjs"), include_str!("pyodide.mjs"))?;
         Ok(Self { folder })
     }
 

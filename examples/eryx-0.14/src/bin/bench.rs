@@ -14,7 +14,7 @@ type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 const CALLS: u32 = 50;
 const RUNS: u32 = 40;
-/// What is saved and restored; see `ROWS` in `build/benches/bench.rs`.
+/// What is saved and restored; see `ROWS` in `build/benches/bench/calls.rs`.
 const ROWS: &str = "rows = [{'id': i, 'name': str(i)} for i in range(20000)]";
 
 /// The seconds of the fastest of some runs.
