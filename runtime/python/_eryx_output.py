@@ -10,7 +10,7 @@ import _eryx
 class Tee(io.RawIOBase):
     """A raw stream over a file descriptor; while `copy` is a bytearray, writes are added to it.
 
-    In a world that has an import for output, it goes there in the place of WASI's stream.
+    In a world that has an import for output, it goes there in the place of WASI's stream, once there is an embedder.
     """
 
     def __init__(self, fd, mode="wb"):
@@ -41,8 +41,7 @@ class Tee(io.RawIOBase):
             # error, and the result still holds what was printed.
             if self.copy is not None:
                 self.copy += view
-            if self._reports:
-                _eryx.report_output(self._fd - 1, bytes(view))
+            if self._reports and _eryx.report_output(self._fd - 1, bytes(view)):
                 return len(view)
             done = 0
             while done < len(view):

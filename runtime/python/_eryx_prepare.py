@@ -74,12 +74,9 @@ def settle():
 def _gather():
     """Makes anew what calls write to: so it lies side by side."""
     functions = _functions_run()
-    # What is replaced is kept until all is done: else the next one would take its place. So would what types keep
-    # for their next objects, which a collection gives up.
+    # What is replaced is kept until all is done: else the next one would take its place.
     old = [_eryx_session._session]
-    gc.collect()
-    end = _eryx.end_of_heap()
-    _eryx.fill_holes(end)
+    end = _eryx.begin_anew()
     for function in functions:
         # The interpreter counts in the code how often it ran.
         code = function.__code__

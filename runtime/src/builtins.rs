@@ -1,7 +1,5 @@
 //! The module `_eryx`: what the runtime's Python parts can ask of this library.
 
-use alloc::vec::Vec;
-
 use crate::call::Value;
 use crate::convert;
 use crate::error::{Error, Result};
@@ -28,8 +26,8 @@ const SOURCES: &[(&str, &str)] = &[
     ("_eryx_fresh", include_str!("../python/_eryx_fresh.py")),
     ("_eryx_loop", include_str!("../python/_eryx_loop.py")),
     ("_eryx_output", include_str!("../python/_eryx_output.py")),
-    ("_eryx_schema", include_str!("../python/_eryx_schema.py")),
     ("_eryx_prepare", include_str!("../python/_eryx_prepare.py")),
+    ("_eryx_schema", include_str!("../python/_eryx_schema.py")),
     ("_eryx_session", include_str!("../python/_eryx_session.py")),
     ("_eryx_snapshot", include_str!("../python/_eryx_snapshot.py")),
     ("_eryx_trace", include_str!("../python/_eryx_trace.py")),
@@ -49,7 +47,11 @@ static METHODS: &[Method] = &[
     Method::new(c"report_trace", c"Reports a trace event: line, event, context.", report_trace),
     Method::new(c"start_invoke", c"Calls a callback: (succeeded, text), or a subtask.", start_invoke),
     Method::new(c"start_sleep", c"Sleeps for nanoseconds: a result, or a subtask.", start_sleep),
-    Method::new(c"report_output", c"Reports output: the stream's number and bytes.", report_output),
+    Method::new(
+        c"report_output",
+        c"Reports output: the stream's number and bytes; False if nobody is there to take it.",
+        report_output,
+    ),
     Method::new(c"python_tracing", c"Whether the embedder wants this execution traced.", python_tracing),
     Method::new(c"has_import", c"Whether the world has an import of that name.", has_import),
     Method::new(c"result_fields", c"The names of the fields that an export returns.", result_fields),
@@ -59,7 +61,7 @@ static METHODS: &[Method] = &[
     Method::new(c"cancel", c"Cancels the call of a subtask.", cancel),
     Method::new(c"yield_now", c"Lets the embedder run.", yield_now),
     Method::new(c"salt_xml", c"Sets the salt that XML parsers get for their hashes.", salt_xml),
-    Method::new(c"end_of_heap", c"The address where the heap ends.", end_of_heap),
+    Method::new(c"begin_anew", c"Has what comes lie side by side, behind an address: that.", begin_anew),
     Method::new(c"fill_holes", c"Takes what is free below an address.", fill_holes),
     Method::new(c"stoppable", c"Calls a function which the embedder may stop.", stop::stoppable),
     Method::new(c"stopped_class", c"The class of the exception that stops it.", stopped_class),
@@ -91,7 +93,7 @@ export_to_python! {
     cancel => cancel_call;
     yield_now => let_others_run;
     salt_xml => set_salt;
-    end_of_heap => find_end_of_heap;
+    begin_anew => begin_heap_anew;
     fill_holes => fill_heap;
     stopped_class => find_stopped_class;
 }
@@ -112,12 +114,7 @@ fn call_by_name(arguments: &[Object]) -> Result<Object> {
 
 fn read_callbacks(arguments: &[Object]) -> Result<Object> {
     const NAME: &str = "list-callbacks";
-    // While a memory is prepared there is no embedder yet.
-    let list = match preinit::is_preparing() {
-        true => Value::List(Vec::new()),
-        false => returned(NAME, call_import(NAME, arguments)?)?,
-    };
-    interpreter::listed(list, import_result(NAME))
+    interpreter::listed(returned(NAME, call_import(NAME, arguments)?)?, import_result(NAME))
 }
 
 fn send_trace(arguments: &[Object]) -> Result<Object> {
@@ -141,15 +138,13 @@ fn begin_sleep(arguments: &[Object]) -> Result<Object> {
 
 fn send_output(arguments: &[Object]) -> Result<Object> {
     const NAME: &str = "report-output";
-    at_once(NAME, call_import(NAME, arguments)?)
+    at_once(NAME, call_import(NAME, arguments)?)?;
+    Object::bool(!preinit::is_preparing())
 }
 
 /// The first of the execution options; the second is a hint that needs nothing of us.
 fn wants_tracing(_: &[Object]) -> Result<Object> {
     const NAME: &str = "get-execution-options";
-    if preinit::is_preparing() {
-        return Object::bool(false);
-    }
     let options = at_once(NAME, call_import(NAME, &[])?)?;
     let items = options.items()?;
     Object::bool(items.first().is_some_and(|tracing| tracing.to_bool().unwrap_or(false)))
@@ -196,8 +191,8 @@ fn set_salt(arguments: &[Object]) -> Result<Object> {
     Ok(Object::none())
 }
 
-fn find_end_of_heap(_: &[Object]) -> Result<Object> {
-    Object::unsigned(seal::end_of_heap() as u64)
+fn begin_heap_anew(_: &[Object]) -> Result<Object> {
+    Object::unsigned(seal::begin_anew() as u64)
 }
 
 fn fill_heap(arguments: &[Object]) -> Result<Object> {

@@ -260,10 +260,11 @@ fn run_export(which: usize, arguments: Vec<Value>) -> Result<Option<Value>> {
     export.result.map(|ty| convert::from_python(world(), ty, &result)).transpose()
 }
 
-/// Calls the import of a name with Python objects.
+/// Calls the import of a name with Python objects. While a memory is prepared there is no embedder yet, and nothing is
+/// what it answers.
 ///
 /// # Errors
-/// A world without that import; objects that do not fit its parameters.
+/// A world without that import; objects that do not fit its parameters; no embedder, where nothing is no answer.
 pub fn call_import(name: &str, arguments: &[Object]) -> Result<Started> {
     let import = world()
         .imports
@@ -276,6 +277,14 @@ pub fn call_import(name: &str, arguments: &[Object]) -> Result<Started> {
             import.params.len(),
             arguments.len()
         )));
+    }
+    if preinit::is_preparing() {
+        let answer = nothing(import.result).ok_or_else(|| {
+            Error::new(alloc::format!(
+                "`{name}` cannot be called before the memory is saved: nobody is there"
+            ))
+        })?;
+        return Ok(Started::Returned(answer));
     }
     let mut call = Call::default();
     // The first argument has to end on top.
@@ -290,6 +299,20 @@ pub fn call_import(name: &str, arguments: &[Object]) -> Result<Started> {
             Ok(Started::Returned(call.take_result()))
         }
     }
+}
+
+/// The value of a type that says nothing: no, or an empty list, or a record of such. Not every type has one.
+fn nothing(ty: Option<TypeId>) -> Option<Value> {
+    Some(match ty.map(|ty| world().resolve(ty)) {
+        None => Value::Record(Vec::new()),
+        Some(Type::Bool) => Value::Bool(false),
+        Some(Type::List(_)) => Value::List(Vec::new()),
+        Some(Type::Record(id)) => {
+            let fields = world().fields(id).into_iter().map(|ty| nothing(Some(ty)));
+            Value::Record(fields.collect::<Option<_>>()?)
+        }
+        Some(_) => return None,
+    })
 }
 
 /// The Python object for the list of callbacks: the same one as long as the embedder lists the same.

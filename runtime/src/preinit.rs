@@ -43,21 +43,20 @@ pub fn run() -> Result<()> {
     PREPARING.store(true, Ordering::Relaxed);
     interpreter::start()?;
     Object::import(PREPARE)?.call_method(c"prepare", Vec::new())?;
-    // Each instance needs it.
-    stop::class()?;
     PREPARING.store(false, Ordering::Relaxed);
-    sleep();
-    Ok(())
+    sleep()
 }
 
 /// Gives up what belongs to the embedder that saves the memory; the next call is the first in an instance.
-fn sleep() {
+fn sleep() -> Result<()> {
     component::vfs_reset();
     c::forget_environment();
-    // Each instance needs it, and asking for it grows the memory.
+    // Each instance needs the class and the reserve, and asking for that grows the memory.
+    stop::class()?;
     memory::hold_reserve();
     seal::seal();
     ASLEEP.store(true, Ordering::Relaxed);
+    Ok(())
 }
 
 /// Takes back, before the first call in an instance, what was saved of the machine that prepared the memory.
@@ -88,6 +87,5 @@ pub fn finalize() -> Result<()> {
     let settled = Object::import(PREPARE)?.call_method(c"settle", Vec::new());
     PREPARING.store(false, Ordering::Relaxed);
     settled?;
-    sleep();
-    Ok(())
+    sleep()
 }

@@ -39,12 +39,14 @@ pub fn seal() {
     begin_anew();
 }
 
-/// Has what is allocated from now on lie side by side.
-pub fn begin_anew() {
+/// Has what is allocated from now on lie side by side, behind the address that it returns.
+pub fn begin_anew() -> usize {
     // Types keep memory for their next objects, which a collection gives up.
     // SAFETY: Python runs, and no collection is under way.
     unsafe { PyGC_Collect() };
-    fill_holes(end_of_heap());
+    let end = end_of_heap();
+    fill_holes(end);
+    end
 }
 
 /// Makes every object immortal that is there.
@@ -130,9 +132,8 @@ unsafe fn visit_code(code: *mut RawObject, found: *mut c_void) {
     }
 }
 
-/// The end of the heap, an address; what is allocated from now on lies behind it if [`fill_holes`] is told so.
-#[must_use]
-pub fn end_of_heap() -> usize {
+/// The end of the heap, an address.
+fn end_of_heap() -> usize {
     // No hole is as large as this, so it lies at the end.
     let room = malloc(ROOM);
     // SAFETY: the block is ours, and given up.
