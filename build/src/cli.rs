@@ -103,7 +103,8 @@ struct BundleArgs {
     /// Import this module before the memory is saved, in the place of the named packages' own.
     #[arg(long = "import", value_name = "MODULE", conflicts_with_all = ["no_prelink", "no_preinit"])]
     imports: Vec<String>,
-    /// Run this Python file before the memory is saved; its globals are there in every instance.
+    /// Run this Python file before the memory is saved; its globals are there in every instance. What it prints is
+    /// shown.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["no_prelink", "no_preinit"])]
     setup: Option<PathBuf>,
     /// Keep the names of functions, for traces of traps.

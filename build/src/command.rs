@@ -75,20 +75,42 @@ impl Log {
         &self.path
     }
 
-    fn append(&self) -> Result<File> {
-        OpenOptions::new()
-            .append(true)
-            .open(&self.path)
-            .context(|| format!("cannot write log `{}`", self.path.display()))
+    /// Writes down what is begun; the log to append to, and where it ends then, in bytes.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn begin(&self, what: &str) -> Result<(File, u64)> {
+        let log = OpenOptions::new().append(true).open(&self.path);
+        let mut log = log.context(|| format!("cannot write log `{}`", self.path.display()))?;
+        writeln!(log, "$ {what}")?;
+        let offset = log.seek(SeekFrom::End(0))?;
+        Ok((log, offset))
     }
 
-    /// The last lines from an offset in bytes on.
-    fn tail(&self, from: u64) -> Result<Vec<String>> {
+    /// What is there from an offset in bytes on; what is no UTF-8 is replaced.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn since(&self, from: u64) -> Result<String> {
         let mut file = File::open(&self.path)?;
-        file.seek(SeekFrom::Start(from.max(file.metadata()?.len().saturating_sub(64 << 10))))?;
+        file.seek(SeekFrom::Start(from))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        let text = String::from_utf8_lossy(&bytes);
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// An error that shows the last lines from an offset in bytes on, and where the others are.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn failure(&self, message: impl Into<String>, from: u64) -> Result<Error> {
+        let error = Error::new(message).details(self.tail(from)?);
+        Ok(error.detail(format!("full log: `{}`", self.path.display())))
+    }
+
+    fn tail(&self, from: u64) -> Result<Vec<String>> {
+        let size = std::fs::metadata(&self.path)?.len();
+        let text = self.since(from.max(size.saturating_sub(64 << 10)))?;
         let lines: Vec<_> = text.lines().map(str::to_owned).collect();
         Ok(lines[lines.len().saturating_sub(TAIL_LINES)..].to_vec())
     }
@@ -172,9 +194,7 @@ impl Cmd {
 
     fn execute(self, capture: bool) -> Result<Vec<u8>> {
         let shown = self.shown();
-        let mut log = self.log.append()?;
-        writeln!(log, "$ cd {}\n$ {shown}", self.cwd.display())?;
-        let offset = log.seek(SeekFrom::End(0))?;
+        let (mut log, offset) = self.log.begin(&format!("cd {}\n$ {shown}", self.cwd.display()))?;
         let stdout = if capture { Stdio::piped() } else { log.try_clone()?.into() };
         count_process();
         let mut child = Command::new(&self.program)
@@ -197,9 +217,7 @@ impl Cmd {
             return Ok(captured);
         }
         self.keep(&shown)?;
-        Err(Error::new(format!("`{}` exited with {status}", abbreviated(&shown)))
-            .details(self.log.tail(offset)?)
-            .detail(format!("full log: `{}`", self.log.path.display())))
+        Err(self.log.failure(format!("`{}` exited with {status}", abbreviated(&shown)), offset)?)
     }
 
     fn keep(&self, shown: &str) -> Result<()> {

@@ -280,7 +280,8 @@ impl Executor<'_> {
             inputs.insert(role.clone(), self.materialise(plan, input, outputs)?);
         }
         let log = Log::create(&self.layout.log(&label))?.keeping(dir.join(layout::FAILED));
-        let work = Work { dir: dir.clone(), out: out.clone(), inputs, log, jobs: self.jobs };
+        let (jobs, report) = (self.jobs, self.report);
+        let work = Work { dir: dir.clone(), out: out.clone(), inputs, log, jobs, report };
         dispatch(step, &work, self.fetcher.offline())?;
         steps::place::refuse(&out, &dir)?;
         // Read-only inputs that a build copied may have left folders that only their owner may enter.

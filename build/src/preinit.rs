@@ -11,22 +11,24 @@ use std::time::Duration;
 
 use serde_json::json;
 use wasmtime::{Config, Engine, Instance, Linker, Module, OptLevel, Store, Val};
+use wasmtime_wasi::cli::OutputFile;
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
-use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
+use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtxBuilder};
 use wasmtime_wizer::{InstanceState, SnapshotVal, ValType, Wizer};
 
+use crate::command::Log;
 use crate::error::{Error, Result};
 use crate::link::STACK_SIZE;
 
 /// The export of the runtime that prepares the memory.
 pub const EXPORT: &str = "__eryx_preinitialise";
 
+/// What the errors begin with.
+const FAILED: &str = "cannot pre-initialise";
+
 /// The wasm stack in bytes; generous, since code that is not optimised takes more of it.
 const WASM_STACK: usize = 32 << 20;
-
-/// What is written at most while the memory is prepared, in bytes.
-const OUTPUT_LIMIT: usize = 1 << 20;
 
 /// The time that all clocks show at first: 1980-01-01, the oldest that an archive can hold.
 const EPOCH: Duration = Duration::from_secs(315_532_800);
@@ -40,11 +42,20 @@ pub struct Request {
     pub setup: Option<String>,
 }
 
-/// Runs a module's start and [`EXPORT`], and returns the module with the memory as it is then.
+/// A module that was run.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The module with the memory as it was then.
+    pub module: Vec<u8>,
+    /// What was written to standard output and standard error meanwhile; it is no part of the module.
+    pub printed: String,
+}
+
+/// Runs a module's start and [`EXPORT`]. What is printed goes to the log as it comes.
 ///
 /// # Errors
 /// When Python raises, with what it told; when the module cannot be run or saved.
-pub fn preinitialise(module: &[u8], request: &Request) -> Result<Vec<u8>> {
+pub fn preinitialise(module: &[u8], request: &Request, log: &Log) -> Result<Prepared> {
     let mut wizer = Wizer::new();
     wizer.init_func(EXPORT);
     let (context, instrumented) = wizer.instrument(module).map_err(|error| told(&error))?;
@@ -56,10 +67,12 @@ pub fn preinitialise(module: &[u8], request: &Request) -> Result<Vec<u8>> {
     linker.define_unknown_imports_as_traps(&compiled).map_err(|error| told(&error))?;
 
     let input = json!({ "imports": request.imports, "setup": request.setup }).to_string();
-    let errors = MemoryOutputPipe::new(OUTPUT_LIMIT);
+    let (output, begin) = log.begin("pre-initialise")?;
+    let output = OutputFile::new(output);
     let wasi = WasiCtxBuilder::new()
         .stdin(MemoryInputPipe::new(input))
-        .stderr(errors.clone())
+        .stdout(output.clone())
+        .stderr(output)
         .secure_random(Deterministic::new(vec![0]))
         .insecure_random(Deterministic::new(vec![0]))
         .insecure_random_seed(0)
@@ -68,16 +81,21 @@ pub fn preinitialise(module: &[u8], request: &Request) -> Result<Vec<u8>> {
         .build_p1();
     let mut store = Store::new(&engine, wasi);
     let done = run(&mut store, &linker, &compiled);
-    let instance = done.map_err(|error| {
-        let printed = String::from_utf8_lossy(&errors.contents()).trim_end().to_owned();
-        let error = if printed.is_empty() { told(&error) } else { Error::new("cannot pre-initialise").detail(printed) };
-        error.hint("`--import` and `--setup` choose what runs before the memory is saved; `--no-preinit` leaves it out")
-    })?;
+    let printed = log.since(begin)?;
+    let instance = match done {
+        Ok(instance) => instance,
+        Err(error) => {
+            let error = if printed.is_empty() { told(&error) } else { log.failure(FAILED, begin)? };
+            return Err(error.hint(
+                "`--import` and `--setup` choose what runs before the memory is saved; `--no-preinit` leaves it out",
+            ));
+        }
+    };
     forget_stack(&mut store, &instance)?;
     let mut state = Saved { store: &mut store, instance };
     let snapshot = wizer.snapshot(&context, &mut state);
     let executor = tokio::runtime::Builder::new_current_thread().build()?;
-    executor.block_on(snapshot).map_err(|error| told(&error))
+    Ok(Prepared { module: executor.block_on(snapshot).map_err(|error| told(&error))?, printed })
 }
 
 fn run(
@@ -168,5 +186,5 @@ impl HostMonotonicClock for Ticking {
 }
 
 fn told(error: &wasmtime::Error) -> Error {
-    Error::of_chain(error.chain()).context("cannot pre-initialise")
+    Error::of_chain(error.chain()).context(FAILED)
 }

@@ -141,6 +141,13 @@ impl Report {
         }
     }
 
+    /// Shows what the code of a user printed during a build.
+    pub fn printed(&self, text: &str) {
+        for line in text.lines() {
+            self.line(&format!("printed  {}", visible(line)));
+        }
+    }
+
     /// Prints a line that begins with `warning: `.
     pub fn warning(&self, text: &str) {
         self.line(&format!("warning: {text}"));
@@ -204,6 +211,12 @@ impl Running<'_> {
     }
 }
 
+/// A line that may come from anywhere, with a mark in the place of each control character but tabs.
+#[must_use]
+pub fn visible(line: &str) -> String {
+    line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
+}
+
 /// A duration as a person reads it: `0.4 s`, `3 min 20 s`.
 #[must_use]
 pub fn seconds(duration: Duration) -> String {
@@ -232,6 +245,11 @@ pub fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_from_elsewhere_do_not_reach_the_terminal_s_commands() {
+        assert_eq!(visible("a\tb \u{1b}[31mred\r ä"), "a\tb \u{fffd}[31mred\u{fffd} ä");
+    }
 
     #[test]
     fn sizes_and_times_read_well() {

@@ -14,6 +14,7 @@ use crate::archive::{self, Unpack};
 use crate::command::{Cmd, Log};
 use crate::error::{Context, Error, Result};
 use crate::recipe::{Patch, Source};
+use crate::report::Report;
 
 pub mod component;
 pub mod cpython;
@@ -35,8 +36,7 @@ pub mod verify;
 pub const SOURCE_DATE_EPOCH: &str = "1769644800";
 
 /// Where a step runs, and what it may use.
-#[derive(Debug)]
-pub struct Work {
+pub struct Work<'a> {
     /// An empty directory of the step's own; kept when the step fails.
     pub dir: PathBuf,
     /// The directory that becomes the result.
@@ -47,6 +47,8 @@ pub struct Work {
     pub log: Log,
     /// How many processes a command may run at once.
     pub jobs: usize,
+    /// What the user sees.
+    pub report: &'a Report,
 }
 
 /// The environment that all steps share, for a step in `dir`.
@@ -68,7 +70,7 @@ pub fn environment(dir: &Path) -> BTreeMap<String, String> {
     .into()
 }
 
-impl Work {
+impl Work<'_> {
     /// The path of an input.
     ///
     /// # Errors

@@ -101,9 +101,8 @@ pub fn inspect_remote(registry: &Registry, key: Option<&PublicKey>) -> Result<St
     Ok(text)
 }
 
-/// Whatever comes from elsewhere is shown without control characters.
 fn line(text: &mut String, line: &str) {
-    text.extend(line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }));
+    text.push_str(&report::visible(line));
     text.push('\n');
 }
 
@@ -137,7 +136,9 @@ fn of_manifest(manifest: &Manifest) -> String {
     if let Some(Prelinked { functions, dropped }) = manifest.prelinked {
         line(
             &mut text,
-            &format!("functions  {functions} of the libraries; {dropped} that nothing calls are left out"),
+            &format!(
+                "functions  {functions} of the libraries; {dropped} that nothing calls are left out"
+            ),
         );
     }
     text

@@ -72,7 +72,9 @@ pub fn link(work: &Work, parts: &Parts) -> Result<()> {
         let module = if parts.form.cold {
             fused.module
         } else {
-            preinit::preinitialise(&fused.module, &request(work, parts)?)?
+            let prepared = preinit::preinitialise(&fused.module, &request(work, parts)?, &work.log)?;
+            work.report.printed(&prepared.printed);
+            prepared.module
         };
         (link::component(&module)?, Some(json!({ "functions": fused.functions, "dropped": fused.dropped })))
     };

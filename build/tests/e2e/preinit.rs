@@ -20,6 +20,21 @@ for _ in range(10):
     grow()
 node = Node()
 seen = weakref.ref(node)
+print("the set-up is done")
+"#;
+
+/// Prints, and does what needs an embedder: there are no callbacks, a trace goes nowhere, and one cannot call.
+const WITHOUT_EMBEDDER: &str = r#"
+import eryx, sys
+print("to standard output")
+print("to standard error", file=sys.stderr)
+assert eryx.callbacks() == {}
+eryx.trace(True)
+def traced():
+    return 1
+traced()
+eryx.trace(False)
+await eryx.invoke("greet")
 "#;
 
 /// Uses what the set-up left, from its first and from further calls.
@@ -56,7 +71,11 @@ fn instances_start_from_what_the_set_up_left() {
     std::fs::write(&setup, SETUP).unwrap();
     let bundle = ["bundle", "--offline", "--setup", "setup.py", "--import", "textwrap"];
     let output = eryx_in(&checkout, &[], &bundle);
-    assert!(output.status.success(), "{}", text(&output.stderr));
+    let told = text(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    // A component that was made before is not made again, and then nothing is printed.
+    let made = told.contains("\nbuilt    component python ");
+    assert_eq!(told.contains("\nprinted  the set-up is done\n"), made, "{told}");
 
     let cache = Layout::cache_folder().unwrap();
     let image = Embedder::new(Some(&cache)).unwrap().load(&checkout.join("dist/python.wasm")).unwrap();
@@ -64,5 +83,27 @@ fn instances_start_from_what_the_set_up_left() {
         let mut session = image.session(SessionOptions::default()).unwrap();
         let printed = session.execute(USE).unwrap().unwrap_or_else(|traceback| panic!("{traceback}"));
         assert_eq!(printed, "used\n");
+    }
+}
+
+#[test]
+fn a_set_up_has_no_embedder_and_its_failure_is_told() {
+    component();
+    let folder = tempfile::tempdir().unwrap();
+    let checkout = folder.path().join("checkout");
+    checkout::copy_locked(&checkout);
+    std::fs::write(checkout.join("setup.py"), WITHOUT_EMBEDDER).unwrap();
+    for world in ["sandbox", "eryx-0.14"] {
+        let bundle = ["bundle", "--offline", "--world", world, "--setup", "setup.py"];
+        let output = eryx_in(&checkout, &[], &bundle);
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{world}: {told}");
+        for expected in [
+            ": cannot pre-initialise\n  to standard output\n  to standard error\n",
+            "the set-up failed\n",
+            "RuntimeError: `invoke` cannot be called before the memory is saved: nobody is there\n",
+        ] {
+            assert!(told.contains(expected), "{world}: {told}");
+        }
     }
 }
