@@ -45,6 +45,8 @@ pub struct Fused {
     pub functions: usize,
     /// How many more the libraries had, which nothing can reach.
     pub dropped: usize,
+    /// How large the code of those was, in bytes.
+    pub dropped_bytes: usize,
 }
 
 /// Fuses libraries, in order of symbol priority. The functions that the last one exports, and those of the
@@ -103,14 +105,19 @@ pub fn fuse(libraries: &[&Library], exports: &[&str], stack: u32, options: Optio
     wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::all())
         .validate_all(&module)
         .map_err(|error| Error::new(format!("the fused module is not valid: {error}")))?;
-    let is_body = |callee: &&Callee| matches!(callee, Callee::Body { .. });
-    let kept = reachable.iter().filter(is_body).count();
-    let all: usize = libraries
-        .iter()
-        .flat_map(|library| &library.functions)
-        .filter(|function| matches!(function, parse::Function::Defined { .. }))
-        .count();
-    Ok(Fused { module, functions: kept, dropped: all - kept })
+    let mut fused = Fused { module, functions: 0, dropped: 0, dropped_bytes: 0 };
+    for (library, parsed) in (0..).zip(&libraries) {
+        for (function, defined) in (0..).zip(&parsed.functions) {
+            let parse::Function::Defined { body, .. } = defined else { continue };
+            if reachable.contains(&Callee::Body { library, function }) {
+                fused.functions += 1;
+            } else {
+                fused.dropped += 1;
+                fused.dropped_bytes += body.as_bytes().len();
+            }
+        }
+    }
+    Ok(fused)
 }
 
 /// The functions to export: all of the last library, the others by name.

@@ -46,6 +46,8 @@ pub struct Prelinked {
     pub functions: u64,
     /// Those that nothing can call, which were left out.
     pub dropped: u64,
+    /// How large the code of those was, in bytes; older manifests do not tell.
+    pub dropped_bytes: Option<u64>,
 }
 
 /// A pinned file, or a file or directory of the checkout.

@@ -220,11 +220,13 @@ fn an_exception_is_caught_in_another_library() {
 
 #[test]
 fn what_nothing_can_reach_is_dropped() {
+    // An empty body is two bytes, a call two more.
     let many = shared("libmany.so", "", r#"(func (export "dead")) (func $dead2 (export "deader") call 0)"#);
     let fused = fuse(&linkage(vec![many, runtime()]));
     let without = fuse(&linkage(vec![runtime()]));
     assert_eq!(fused.functions, without.functions);
     assert_eq!(fused.dropped, without.dropped + 2);
+    assert_eq!(fused.dropped_bytes, without.dropped_bytes + 2 + 4);
 }
 
 #[test]

@@ -433,7 +433,9 @@ fn a_component_is_described() {
         let form = "form       prelinked, pre-initialised with the modules of the named packages, with names of functions\n";
         assert!(said.contains(form), "{said}");
         assert!(
-            said.contains("\nfunctions  12000 of the libraries; 345 that nothing calls are left out\n"),
+            said.contains(
+                "\nfunctions  12000 of the libraries; 345 that nothing calls (66.3 KiB) are left out\n"
+            ),
             "{said}"
         );
     }

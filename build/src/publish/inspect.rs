@@ -133,11 +133,12 @@ fn of_manifest(manifest: &Manifest) -> String {
     for (name, size) in &manifest.libraries {
         line(&mut text, &format!("  {:>10}  {name}", report::size(*size)));
     }
-    if let Some(Prelinked { functions, dropped }) = manifest.prelinked {
+    if let Some(Prelinked { functions, dropped, dropped_bytes }) = manifest.prelinked {
+        let saved = dropped_bytes.map(|bytes| format!(" ({})", report::size(bytes))).unwrap_or_default();
         line(
             &mut text,
             &format!(
-                "functions  {functions} of the libraries; {dropped} that nothing calls are left out"
+                "functions  {functions} of the libraries; {dropped} that nothing calls{saved} are left out"
             ),
         );
     }

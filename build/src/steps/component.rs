@@ -20,7 +20,7 @@ use crate::preview1;
 use crate::wasm::Symbols;
 
 /// Changes when the result changes for equal inputs.
-pub const REVISION: u32 = 4;
+pub const REVISION: u32 = 5;
 
 /// The file name of the component in the result.
 pub const COMPONENT: &str = "component.wasm";
@@ -76,7 +76,12 @@ pub fn link(work: &Work, parts: &Parts) -> Result<()> {
             work.report.printed(&prepared.printed);
             prepared.module
         };
-        (link::component(&module)?, Some(json!({ "functions": fused.functions, "dropped": fused.dropped })))
+        let prelinked = json!({
+            "functions": fused.functions,
+            "dropped": fused.dropped,
+            "dropped_bytes": fused.dropped_bytes,
+        });
+        (link::component(&module)?, Some(prelinked))
     };
     let digest = Digest::of(&component);
     let crates = crates(work)?;

@@ -128,7 +128,7 @@ pub fn manifest(digest: Digest, size: usize) -> Value {
         "names": NAMES,
         "world": "sandbox",
         "form": { "dynamic": false, "cold": false, "imports": null, "setup": null, "debug_names": true },
-        "prelinked": { "functions": 12_000, "dropped": 345 },
+        "prelinked": { "functions": 12_000, "dropped": 345, "dropped_bytes": 67_890 },
         "sha256": digest,
         "size": size,
         "files": 2,
