@@ -4,6 +4,8 @@
 mod bundled;
 #[path = "sandbox/isolation.rs"]
 mod isolation;
+#[path = "sandbox/minimal.rs"]
+mod minimal;
 mod outcome;
 #[path = "sandbox/pages.rs"]
 mod pages;

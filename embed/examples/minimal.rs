@@ -14,12 +14,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     })?;
     let schema = r#"{"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}"#;
     let greet = Callback::new("greet", "Greets somebody.", schema, |arguments| async move {
-        Ok(format!("\"hello, {}\"", arguments.len()))
+        let given: serde_json::Value = serde_json::from_str(&arguments).map_err(|error| error.to_string())?;
+        Ok(serde_json::json!(format!("hello, {}", given["name"].as_str().unwrap_or("you"))).to_string())
     });
     let pool = Pool::new(&embedder.load(component.as_ref())?, move || SessionOptions {
         callbacks: vec![greet.clone()],
         limits: Limits {
-            timeout: Some(Duration::from_secs(1)),
+            timeout: Some(Duration::from_secs(5)),
             max_memory: Some(256 << 20),
             ..Limits::default()
         },
