@@ -19,6 +19,8 @@
 //! | 500 | the guest ended otherwise |
 //! | 503 | the queue is full: come again later |
 
+mod linger;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
@@ -32,8 +34,10 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs};
 use tokio::sync::Semaphore;
+
+use linger::Lingering;
 
 /// What the service may use.
 #[derive(Debug, Clone, Copy)]
@@ -42,11 +46,13 @@ pub struct Bounds {
     pub slots: u32,
     /// How many requests wait for one beyond that.
     pub queue: usize,
-    /// How many connections are open at once; further ones wait in the system's backlog.
+    /// How many connections are open at once. As many more may wait in the system's backlog, if it allows so long a one
+    /// (`net.core.somaxconn`).
     pub connections: usize,
     /// The longest code, in bytes.
     pub code: usize,
-    /// How long a client may take to send its request, and how long a shutdown waits for answers.
+    /// How long a client may take to send its request, and to close its connection after the last answer; how long a
+    /// shutdown waits for answers.
     pub patience: Duration,
     /// What each guest may use.
     pub guest: Limits,
@@ -70,6 +76,28 @@ struct Service {
     bounds: Bounds,
     /// A place for each request that runs or waits.
     places: Semaphore,
+}
+
+/// Listens at an address, with the backlog of [`Bounds::connections`].
+///
+/// [`TcpListener::bind`] has one of 128. When more clients come at once, Linux remembers them by SYN cookies only, and
+/// resets those whose cookie it does not take when they send their request.
+///
+/// # Errors
+/// When the address cannot be had.
+pub async fn listen(address: impl ToSocketAddrs, bounds: &Bounds) -> std::io::Result<TcpListener> {
+    let backlog = u32::try_from(bounds.connections).unwrap_or(u32::MAX);
+    let mut refused = std::io::Error::other("the name has no address");
+    for address in tokio::net::lookup_host(address).await? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // So that a service can be started again at once.
+        socket.set_reuseaddr(true)?;
+        match socket.bind(address).and_then(|()| socket.listen(backlog)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
 }
 
 /// Serves until `shutdown` is ready, then answers what has come so far.
@@ -109,7 +137,7 @@ pub async fn serve(
         let served = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(bounds.patience)
-            .serve_connection(TokioIo::new(stream), answers);
+            .serve_connection(TokioIo::new(Lingering::new(stream, bounds.patience)), answers);
         let served = graceful.watch(served);
         tokio::spawn(async move {
             // A client that goes away ends its connection, and with it its guest.
@@ -126,7 +154,9 @@ impl Service {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/health") => {
-                told(StatusCode::OK, format!("{} slots are free\n", self.pool.free()))
+                let places = self.places.available_permits().min(self.bounds.queue);
+                let slots = self.pool.free();
+                told(StatusCode::OK, format!("{slots} slots are free, and {places} places in the queue\n"))
             }
             (&Method::POST, "/execute") => self.execute(request).await.unwrap_or_else(|response| response),
             (_, "/execute") => told(StatusCode::METHOD_NOT_ALLOWED, "send the code by POST\n"),

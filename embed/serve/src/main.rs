@@ -1,8 +1,7 @@
 //! The program: `eryx-serve COMPONENT [ADDRESS]`. It ends when it is interrupted.
 
 use eryx_embed::{Embedder, EmbedderOptions, Pool, Pooling, SessionOptions};
-use eryx_serve::{Bounds, serve};
-use tokio::net::TcpListener;
+use eryx_serve::{Bounds, listen, serve};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -18,7 +17,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Pool::new(&embedder.load(component.as_ref())?, SessionOptions::default)
     });
     let pool = pool.await??;
-    let listener = TcpListener::bind(arguments.next().as_deref().unwrap_or("127.0.0.1:8080")).await?;
+    let listener = listen(arguments.next().as_deref().unwrap_or("127.0.0.1:8080"), &bounds).await?;
     println!("http://{}", listener.local_addr()?);
     let shutdown = async {
         // Without a way to hear of it, the program ends at once when it is interrupted.
