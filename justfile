@@ -135,11 +135,6 @@ build:
 test *ARGS:
     cargo test --release --no-fail-fast -p eryx-build -p eryx-embed --features eryx-build/e2e "$@"
 
-# Run the load test of the service; it needs `dist/python.wasm`.
-[group('develop')]
-test-load:
-    cargo test --release -p eryx-serve --features e2e
-
 # Run the tests that need no component.
 [group('develop')]
 test-fast *ARGS:
