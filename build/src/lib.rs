@@ -11,6 +11,7 @@ pub mod command;
 pub mod diff;
 pub mod execute;
 pub mod fetch;
+pub mod fixed;
 pub mod fuse;
 pub mod image;
 pub mod index;

@@ -248,8 +248,25 @@ impl Planner<'_> {
         let recipe = self.recipe("cpython")?;
         let mut inputs = self.compile_inputs(&recipe)?;
         inputs.insert("python".to_owned(), Input::Step(self.build_python()?));
+        // A profile fits the compiler that counted.
+        if self.materials.installed_sdk.is_none() {
+            let profile = self.profile(&recipe, &inputs)?;
+            inputs.insert("profile".to_owned(), Input::Step(profile));
+        }
         let params = json!(recipe.build_key());
         Ok(self.add("cpython", Kind::Cpython(Box::new(recipe)), params, inputs))
+    }
+
+    /// The step that trains the interpreter, from what it is compiled from.
+    fn profile(&mut self, recipe: &Recipe, inputs: &Inputs) -> Result<usize> {
+        let sources = self.pins("profile")?;
+        let mut inputs = inputs.clone();
+        source_inputs(&mut inputs, &sources);
+        // Its LLVM is the library of the tool that writes profiles.
+        inputs.insert("rust".to_owned(), Input::Step(self.rust()?));
+        self.local(&mut inputs, "profile", "recipes/cpython/profile")?;
+        let params = json!({ "recipe": recipe.build_key(), "sources": source_keys(&sources) });
+        Ok(self.add("profile", Kind::Profile(Box::new(recipe.clone()), sources), params, inputs))
     }
 
     fn cpython_dev(&mut self) -> Result<usize> {

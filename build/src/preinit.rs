@@ -6,19 +6,16 @@
 //! requests give equal bytes. What an instance must not share with others is undone at its first call
 //! (`runtime/src/preinit.rs`).
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
 use serde_json::json;
 use wasmtime::{Config, Engine, Instance, Linker, Module, OptLevel, Store, Val};
 use wasmtime_wasi::cli::OutputFile;
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
-use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtxBuilder};
 use wasmtime_wizer::{InstanceState, SnapshotVal, ValType, Wizer};
 
 use crate::command::Log;
 use crate::error::{Error, Result};
+use crate::fixed;
 use crate::link::STACK_SIZE;
 
 /// The export of the runtime that prepares the memory.
@@ -26,12 +23,6 @@ pub const EXPORT: &str = "__eryx_preinitialise";
 
 /// What the errors begin with.
 const FAILED: &str = "cannot pre-initialise";
-
-/// The wasm stack in bytes; generous, since code that is not optimised takes more of it.
-const WASM_STACK: usize = 32 << 20;
-
-/// The time that all clocks show at first: 1980-01-01, the oldest that an archive can hold.
-const EPOCH: Duration = Duration::from_secs(315_532_800);
 
 /// What to do before the memory is saved.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,16 +60,8 @@ pub fn preinitialise(module: &[u8], request: &Request, log: &Log) -> Result<Prep
     let input = json!({ "imports": request.imports, "setup": request.setup }).to_string();
     let (output, begin) = log.begin("pre-initialise")?;
     let output = OutputFile::new(output);
-    let wasi = WasiCtxBuilder::new()
-        .stdin(MemoryInputPipe::new(input))
-        .stdout(output.clone())
-        .stderr(output)
-        .secure_random(Deterministic::new(vec![0]))
-        .insecure_random(Deterministic::new(vec![0]))
-        .insecure_random_seed(0)
-        .wall_clock(Fixed)
-        .monotonic_clock(Ticking(AtomicU64::new(0)))
-        .build_p1();
+    let wasi =
+        fixed::wasi().stdin(MemoryInputPipe::new(input)).stdout(output.clone()).stderr(output).build_p1();
     let mut store = Store::new(&engine, wasi);
     let done = run(&mut store, &linker, &compiled);
     let printed = log.since(begin)?;
@@ -112,14 +95,8 @@ fn run(
 
 /// The code runs once, so it is compiled fast rather than well.
 fn config() -> Config {
-    let mut config = Config::new();
-    config
-        .cranelift_opt_level(OptLevel::None)
-        .wasm_exceptions(true)
-        .wasm_function_references(true)
-        .wasm_gc(true)
-        .max_wasm_stack(WASM_STACK)
-        .async_stack_size(2 * WASM_STACK);
+    let mut config = fixed::config();
+    config.cranelift_opt_level(OptLevel::None);
     config
 }
 
@@ -156,32 +133,6 @@ impl InstanceState for Saved<'_> {
     async fn memory_contents(&mut self, name: &str, contents: impl FnOnce(&[u8]) + Send) {
         let memory = self.instance.get_memory(&mut *self.store, name);
         contents(memory.map_or(&[], |memory| memory.data(&*self.store)));
-    }
-}
-
-/// A wall clock that stands still.
-struct Fixed;
-
-impl HostWallClock for Fixed {
-    fn resolution(&self) -> Duration {
-        Duration::from_micros(1)
-    }
-
-    fn now(&self) -> Duration {
-        EPOCH
-    }
-}
-
-/// A clock that goes on a microsecond each time that it is read, so that nobody waits for ever.
-struct Ticking(AtomicU64);
-
-impl HostMonotonicClock for Ticking {
-    fn resolution(&self) -> u64 {
-        1_000
-    }
-
-    fn now(&self) -> u64 {
-        self.0.fetch_add(1_000, Ordering::Relaxed)
     }
 }
 

@@ -24,6 +24,7 @@ pub mod guest;
 pub mod library;
 pub mod packages;
 pub mod place;
+pub mod profile;
 pub mod python;
 pub mod rust;
 pub mod sysroot;

@@ -30,6 +30,8 @@ pub enum Kind {
     Python(Box<Recipe>),
     /// A C library.
     Library(Box<Recipe>),
+    /// What CPython does most, with the parts of LLVM that find it out.
+    Profile(Box<Recipe>, Vec<Source>),
     /// CPython for the guest.
     Cpython(Box<Recipe>),
     /// Of CPython for the guest, what others are compiled and linked against.

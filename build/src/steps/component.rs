@@ -48,19 +48,16 @@ pub fn link(work: &Work, parts: &Parts) -> Result<()> {
     }
     let image = image::library(&image::encode(&entries)?);
 
-    let mut libraries = shared_libraries(work, image)?;
+    let mut libraries = system_libraries(work, image)?;
+    libraries.push(shared(&cpython.join("lib"), super::cpython_dev::LIBRARY)?);
+    libraries.push(shared(work.input("guest")?, RUNTIME)?);
     // Python files decide what is imported; the order of extension modules has no meaning, so it is sorted.
     extensions.sort_by(|one: &Library, other: &Library| one.name.cmp(&other.name));
     libraries.extend(extensions);
-    keep_needed(&mut libraries)?;
-    let mut sizes = BTreeMap::new();
-    for library in &mut libraries {
-        sizes.insert(library.name.clone(), library.module.len());
-        if library.name != VFS {
-            library.module = preview1::redirect(&library.module)
-                .map_err(|error| error.context(format!("`{}`", library.name)))?;
-        }
-    }
+    keep_needed(&mut libraries, &[RUNTIME])?;
+    let sizes: BTreeMap<_, _> =
+        libraries.iter().map(|library| (library.name.clone(), library.module.len())).collect();
+    redirect(&mut libraries)?;
     let wit = fs::read_to_string(work.input("wit")?).context(|| "cannot read the WIT world".to_owned())?;
     let linkage = Linkage::new(libraries, &wit, &parts.world)?;
     let (component, prelinked) = if parts.form.dynamic {
@@ -143,7 +140,11 @@ fn crates(work: &Work) -> Result<Vec<serde_json::Value>> {
     Ok(all.into_values().collect())
 }
 
-fn add_files(
+/// Adds the files of a folder as they lie below `guest` in the component; modules become libraries.
+///
+/// # Errors
+/// When a file cannot be read.
+pub(super) fn add_files(
     entries: &mut Vec<Entry>,
     extensions: &mut Vec<Library>,
     folder: &Path,
@@ -169,21 +170,21 @@ fn add_files(
     Ok(())
 }
 
-/// Libraries in order of symbol priority: the C library first, then what builds on it.
-fn shared_libraries(work: &Work, image: Vec<u8>) -> Result<Vec<Library>> {
+/// A shared library in a folder.
+fn shared(folder: &Path, name: &str) -> Result<Library> {
+    let path = folder.join(name);
+    let module = fs::read(&path).context(|| format!("cannot read `{}`", path.display()))?;
+    Ok(Library { name: name.to_owned(), module, role: Role::Shared })
+}
+
+/// What lies below Python, in order of symbol priority: the C library first, then what builds on it.
+///
+/// # Errors
+/// When one of the sysroot's libraries cannot be read.
+pub(super) fn system_libraries(work: &Work, image: Vec<u8>) -> Result<Vec<Library>> {
     let lib = work.input("sysroot")?.join("lib").join(TARGET);
-    let cpython = work.input("cpython")?.join("lib");
-    let guest = work.input("guest")?;
-    let mut libraries = Vec::new();
-    let mut add = |name: &str, module: Vec<u8>| {
-        libraries.push(Library { name: name.to_owned(), module, role: Role::Shared });
-    };
-    let read = |folder: &Path, name: &str| {
-        fs::read(folder.join(name)).context(|| format!("cannot read `{}`", folder.join(name).display()))
-    };
-    add("libc.so", read(&lib, "libc.so")?);
-    add(VFS, read(&lib, VFS)?);
-    add("libimage.so", image);
+    let image = Library { name: "libimage.so".to_owned(), module: image, role: Role::Shared };
+    let mut libraries = vec![shared(&lib, "libc.so")?, shared(&lib, VFS)?, image];
     for name in [
         "libtags.so",
         "libsetjmp.so",
@@ -194,16 +195,30 @@ fn shared_libraries(work: &Work, image: Vec<u8>) -> Result<Vec<Library>> {
         "libwasi-emulated-process-clocks.so",
         "libwasi-emulated-mman.so",
     ] {
-        add(name, read(&lib, name)?);
+        libraries.push(shared(&lib, name)?);
     }
-    add("libpython3.14.so", read(&cpython, "libpython3.14.so")?);
-    add(RUNTIME, read(guest, RUNTIME)?);
     Ok(libraries)
 }
 
-/// Drops shared libraries that nothing needs, so that a component without C++ code carries no C++ library.
-fn keep_needed(libraries: &mut Vec<Library>) -> Result<()> {
-    let mut wanted: Vec<String> = vec!["libc.so".to_owned(), RUNTIME.to_owned()];
+/// Turns the calls of all libraries for files towards [`VFS`].
+///
+/// # Errors
+/// When a library calls for something that WASI does not have.
+pub(super) fn redirect(libraries: &mut [Library]) -> Result<()> {
+    for library in libraries.iter_mut().filter(|library| library.name != VFS) {
+        library.module = preview1::redirect(&library.module)
+            .map_err(|error| error.context(format!("`{}`", library.name)))?;
+    }
+    Ok(())
+}
+
+/// Drops shared libraries that neither `roots` nor extensions need, so that a component without C++ code carries no C++
+/// library.
+///
+/// # Errors
+/// When a library is malformed.
+pub(super) fn keep_needed(libraries: &mut Vec<Library>, roots: &[&str]) -> Result<()> {
+    let mut wanted: Vec<String> = ["libc.so"].iter().chain(roots).map(|&name| name.to_owned()).collect();
     wanted.extend(
         libraries
             .iter()

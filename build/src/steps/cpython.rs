@@ -1,7 +1,7 @@
 //! CPython for the guest: `libpython3.14.so`, headers, the standard library with its byte code.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::cross::{CFLAGS, Cross, words};
 use super::library::shown;
@@ -10,7 +10,15 @@ use crate::error::{Error, Result};
 use crate::recipe::{Answers, Backend, Recipe};
 
 /// Changes when the result changes for equal inputs.
-pub const REVISION: u32 = 3;
+pub const REVISION: u32 = 4;
+
+/// The interpreter is optimised as a whole when it is linked.
+const WHOLE_PROGRAM: &[&str] = &["-flto=full", "-O3"];
+
+/// How the loop of the interpreter is compiled. It is one huge function, and what clang does for its speed (inlining,
+/// laying out by the profile) makes it so large that the engine's register allocator does worse: `-O3` with the
+/// profile takes almost a quarter more time in it.
+const LOOP_CFLAGS: &[&str] = &["-Os", "-fno-profile-use"];
 
 /// The guest's prefix.
 pub const PREFIX: &str = "/usr";
@@ -33,11 +41,45 @@ const DROPPED: &[&str] = &[
     "site-packages",
 ];
 
+/// An interpreter whose objects are compiled.
+pub(super) struct Compiled {
+    source: PathBuf,
+    build: PathBuf,
+    cross: Cross,
+}
+
+impl Compiled {
+    fn library(&self) -> PathBuf {
+        self.build.join("libpython3.14.a")
+    }
+}
+
 /// Builds the interpreter.
 ///
 /// # Errors
 /// When a command fails.
 pub fn build(work: &Work, recipe: &Recipe) -> Result<()> {
+    let mut flags = words(WHOLE_PROGRAM);
+    if let Some(profile) = work.inputs.get("profile") {
+        flags.push(format!("-fprofile-use={}", profile.join(super::profile::PROFILE).display()));
+    }
+    let compiled = compile(work, recipe, &flags, LOOP_CFLAGS)?;
+    link(work, recipe, &compiled, WHOLE_PROGRAM, &[], &work.out.join("lib/libpython3.14.so"))?;
+    let include = work.out.join("include/python3.14");
+    copy_tree(&compiled.source.join("Include"), &include, &|_| true)?;
+    super::copy(&compiled.build.join("pyconfig.h"), &include.join("pyconfig.h"))?;
+    let stdlib = work.out.join("lib/python3.14");
+    copy_library(&compiled, &stdlib, &kept)?;
+    work.scrub()?;
+    compile_python(work, &stdlib, STDLIB)
+}
+
+/// Configures the interpreter and compiles its objects with `flags`, and that of its loop with `of_loop` besides. They are
+/// neither in force while it is configured, when programs are linked, nor told to extension modules.
+///
+/// # Errors
+/// When a command fails.
+pub(super) fn compile(work: &Work, recipe: &Recipe, flags: &[String], of_loop: &[&str]) -> Result<Compiled> {
     let Backend::Cpython { cross: answers } = &recipe.build.backend else {
         return Err(Error::new(format!(
             "expected back end `cpython` but found `{}`",
@@ -46,34 +88,43 @@ pub fn build(work: &Work, recipe: &Recipe) -> Result<()> {
     };
     let source = work.dir.join("source");
     work.unpack(&recipe.sources, &recipe.patches, &source)?;
-    let mut flags = words(CFLAGS);
-    flags.extend(EMULATED.iter().map(|name| format!("-D_WASI_EMULATED_{name}")));
-    flags.extend(recipe.build.cflags.iter().cloned());
+    let mut common = words(CFLAGS);
+    common.extend(EMULATED.iter().map(|name| format!("-D_WASI_EMULATED_{name}")));
+    common.extend(recipe.build.cflags.iter().cloned());
     for (_, host) in work.inputs_of("host/") {
-        flags.push(format!("-I{}", host.join("include").display()));
+        common.push(format!("-I{}", host.join("include").display()));
     }
-    let cross = Cross::new(work, work.input("sysroot")?, &flags, &[])?;
+    let cross = Cross::new(work, work.input("sysroot")?, &common, &[])?;
     let build = work.dir.join("build-guest");
     configure(work, recipe, &cross, answers, &source, &build)?;
-    work.cmd("make").cwd(&build).arg(format!("-j{}", work.jobs)).arg("libpython3.14.a").run()?;
-    link(work, recipe, &cross, &build)?;
+    work.cmd("make")
+        .cwd(&build)
+        .arg(format!("-j{}", work.jobs))
+        // What debuggers need would be stripped by the link.
+        .arg(format!("CFLAGS_NODIST=-g0 {}", flags.join(" ")))
+        .arg(format!("CFLAGS_CEVAL={}", of_loop.join(" ")))
+        .arg("libpython3.14.a")
+        .run()?;
     // Not `make install`: it would link the program, which no component needs.
     work.cmd("make").cwd(&build).arg("pybuilddir.txt").run()?;
-    let include = work.out.join("include/python3.14");
-    copy_tree(&source.join("Include"), &include, &|_| true)?;
-    super::copy(&build.join("pyconfig.h"), &include.join("pyconfig.h"))?;
-    let stdlib = work.out.join("lib/python3.14");
-    copy_tree(&source.join("Lib"), &stdlib, &kept)?;
-    let data = fs::read_to_string(build.join("pybuilddir.txt"))?;
-    copy_tree(&build.join(data.trim()), &stdlib, &|path| path.extension().is_some_and(|kind| kind == "py"))?;
-    work.scrub()?;
-    compile(work, &stdlib, STDLIB)
+    Ok(Compiled { source, build, cross })
 }
 
 fn kept(path: &Path) -> bool {
     !path.components().any(|part| part.as_os_str() == "__pycache__" || part.as_os_str() == "tests")
         && !DROPPED.iter().any(|dropped| path.starts_with(dropped))
         && path.extension().is_none_or(|extension| extension != "so")
+}
+
+/// Copies the standard library, or what `keep` wants of it.
+///
+/// # Errors
+/// When it cannot be copied.
+pub(super) fn copy_library(compiled: &Compiled, into: &Path, keep: &dyn Fn(&Path) -> bool) -> Result<()> {
+    copy_tree(&compiled.source.join("Lib"), into, keep)?;
+    let data = fs::read_to_string(compiled.build.join("pybuilddir.txt"))?;
+    let data = compiled.build.join(data.trim());
+    copy_tree(&data, into, &|path| path.extension().is_some_and(|kind| kind == "py"))
 }
 
 fn configure(
@@ -141,31 +192,41 @@ fn archives(prefix: &Path) -> Result<Vec<String>> {
         .collect())
 }
 
-/// Turns CPython's archive and those it was configured with into one shared library.
-fn link(work: &Work, recipe: &Recipe, cross: &Cross, build: &Path) -> Result<()> {
-    let mut inner = Vec::new();
-    for folder in ["Modules/_hacl", "Modules/_decimal", "Modules/expat"] {
-        if build.join(folder).is_dir() {
-            for file in super::files_below(&build.join(folder))? {
-                if file.extension().is_some_and(|extension| extension == "a") {
-                    inner.push(build.join(folder).join(file));
-                }
-            }
-        }
-    }
+/// Turns CPython's archive, those it was configured with, and `objects` into one shared library; `flags` as they were
+/// compiled.
+///
+/// # Errors
+/// When the link fails.
+pub(super) fn link(
+    work: &Work,
+    recipe: &Recipe,
+    compiled: &Compiled,
+    flags: &[&str],
+    objects: &[PathBuf],
+    output: &Path,
+) -> Result<()> {
+    let Compiled { source, cross, .. } = compiled;
     let mut host = Vec::new();
     for (_, prefix) in work.inputs_of("host/") {
         host.extend(archives(prefix)?);
     }
-    fs::create_dir_all(work.out.join("lib"))?;
-    let trampoline = trampoline(work, cross, build)?;
+    if let Some(folder) = output.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    // The call trampoline tests signatures with an instruction of wasm-gc, which only this one file may use:
+    // elsewhere the compiler would be free to.
+    let trampoline = work.dir.join("trampoline.o");
+    let features = ["-mgc", "-mreference-types"].map(str::to_owned);
+    internal_object(work, compiled, &features, &source.join("Python/wasi_trampoline.c"), &trampoline)?;
     let mut cmd = cross
-        .shared(work, &work.out.join("lib/libpython3.14.so"))
+        .shared(work, output)
+        .args(flags)
         .arg(trampoline)
+        .args(objects)
         .arg("-Wl,--whole-archive")
-        .arg(build.join("libpython3.14.a"))
+        .arg(compiled.library())
         .arg("-Wl,--no-whole-archive")
-        .args(inner)
+        .args(inner(compiled)?)
         .args(host)
         .args(["-Wl,--strip-debug", "-Wl,-Bdynamic"])
         .args([
@@ -179,21 +240,52 @@ fn link(work: &Work, recipe: &Recipe, cross: &Cross, build: &Path) -> Result<()>
     cmd.run()
 }
 
-/// The call trampoline tests signatures with an instruction of wasm-gc, which only this one file may use:
-/// elsewhere the compiler would be free to.
-fn trampoline(work: &Work, cross: &Cross, build: &Path) -> Result<std::path::PathBuf> {
-    let source = work.dir.join("source");
-    let object = work.dir.join("trampoline.o");
-    work.cmd(cross.tool("cc"))
-        .args(["-mgc", "-mreference-types", "-DPy_BUILD_CORE", "-c"])
-        .arg(format!("-I{}", source.join("Include").display()))
-        .arg(format!("-I{}", source.join("Include/internal").display()))
-        .arg(format!("-I{}", build.display()))
-        .arg(source.join("Python/wasi_trampoline.c"))
+/// Compiles a file that looks into CPython.
+///
+/// # Errors
+/// When it does not compile.
+pub(super) fn internal_object(
+    work: &Work,
+    compiled: &Compiled,
+    flags: &[String],
+    source: &Path,
+    object: &Path,
+) -> Result<()> {
+    let include = compiled.source.join("Include");
+    work.cmd(compiled.cross.tool("cc"))
+        .args(flags)
+        .args(["-DPy_BUILD_CORE", "-c"])
+        .arg(format!("-I{}", include.display()))
+        .arg(format!("-I{}", include.join("internal").display()))
+        .arg(format!("-I{}", compiled.build.display()))
+        .arg(source)
         .arg("-o")
-        .arg(&object)
-        .run()?;
-    Ok(object)
+        .arg(object)
+        .run()
+}
+
+/// The archives of the libraries that CPython brings along.
+fn inner(compiled: &Compiled) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for folder in ["Modules/_hacl", "Modules/_decimal", "Modules/expat"] {
+        let folder = compiled.build.join(folder);
+        if folder.is_dir() {
+            let files = super::files_below(&folder)?.into_iter();
+            let archives = files.filter(|file| file.extension().is_some_and(|extension| extension == "a"));
+            found.extend(archives.map(|file| folder.join(file)));
+        }
+    }
+    Ok(found)
+}
+
+/// All archives that were compiled.
+///
+/// # Errors
+/// When a folder cannot be read.
+pub(super) fn archives_of(compiled: &Compiled) -> Result<Vec<PathBuf>> {
+    let mut all = inner(compiled)?;
+    all.push(compiled.library());
+    Ok(all)
 }
 
 /// libvfs.so needs an image library, and the linker looks for it.
@@ -208,7 +300,7 @@ fn image_stub(work: &Work) -> Result<std::path::PathBuf> {
 ///
 /// # Errors
 /// When the compiler fails; files that are no valid Python are left without byte code.
-pub fn compile(work: &Work, folder: &Path, guest: &str) -> Result<()> {
+pub fn compile_python(work: &Work, folder: &Path, guest: &str) -> Result<()> {
     work.cmd(work.input("python")?.join("bin/python3.14"))
         // `-I` ignores the variable that forbids byte code in the tree that it runs from.
         .args(["-I", "-B", "-c", COMPILE])

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::cpython::compile;
+use super::cpython::compile_python;
 use super::cpython_dev::SYSCONFIG;
 use super::cross::{CFLAGS, Cross, EXCEPTIONS, SETJMP, TARGET, cxxflags, words};
 use super::library::shown;
@@ -41,7 +41,7 @@ pub fn wheel(work: &Work) -> Result<()> {
         archive::unpack(&path, &file, &unpacked, &Unpack::default())?;
         install_wheel(&unpacked, &site, &work.dir.join("scripts"))?;
     }
-    compile(work, &site, SITE_PACKAGES)
+    compile_python(work, &site, SITE_PACKAGES)
 }
 
 /// Builds a package with extension modules.
@@ -65,7 +65,7 @@ pub fn extension(work: &Work, recipe: &Recipe) -> Result<()> {
     if modules == 0 {
         return Err(Error::new(format!("the build of `{}` made no file `*{EXTENSION_SUFFIX}`", recipe.name)));
     }
-    compile(work, &site, SITE_PACKAGES)
+    compile_python(work, &site, SITE_PACKAGES)
 }
 
 /// Whether a file is an extension module of the guest.

@@ -1,0 +1,108 @@
+/* Runs a Python script in an interpreter that counts what it does, and hands the counts over.
+
+   The counts are written by compiler-rt's profile library, whose own way out is a file. Here whoever runs the
+   module takes them from its memory. */
+
+#include <Python.h>
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "InstrProfiling.h"
+#include "InstrProfilingInternal.h"
+
+#define EXPORT(name) __attribute__((export_name(name), visibility("default")))
+
+#define PREFIX L"/usr"
+#define SCRIPT L"/usr/lib/train.py"
+
+/* Tells the library that counts are kept in memory: else its constructor would ask for a file. */
+int __llvm_profile_runtime = 0;
+
+static char *counts;
+static size_t length;
+static size_t room;
+
+static uint32_t append(ProfDataWriter *writer, ProfDataIOVec *parts, uint32_t number)
+{
+    (void)writer;
+    for (uint32_t i = 0; i < number; i++) {
+        size_t size = parts[i].ElmSize * parts[i].NumElm;
+        if (length + size > room) {
+            room = 2 * (length + size);
+            counts = realloc(counts, room);
+            if (counts == NULL) {
+                return 1;
+            }
+        }
+        if (parts[i].Data != NULL) {
+            memcpy(counts + length, parts[i].Data, size);
+        } else {
+            memset(counts + length, 0, size);
+        }
+        length += size;
+    }
+    return 0;
+}
+
+static int fail(const char *what)
+{
+    fprintf(stderr, "train: %s\n", what);
+    return 1;
+}
+
+/* The address of a function's counts is relative to the record that holds it. For that there is no relocation in a
+   shared library, so the build has the linker make absolute addresses, off by the place of the field in its record
+   (build/src/steps/profile.rs). */
+static void make_relative(void)
+{
+    const __llvm_profile_data *end = __llvm_profile_end_data();
+    for (const __llvm_profile_data *data = __llvm_profile_begin_data(); data < end; data++) {
+        *(uintptr_t *)&data->CounterPtr -= (uintptr_t)&data->CounterPtr;
+    }
+}
+
+/* Returns 0, or 1 when Python could not be started, the script raised, or the counts could not be written. */
+EXPORT("__eryx_train") int train(void)
+{
+    PyPreConfig before;
+    PyPreConfig_InitIsolatedConfig(&before);
+    before.utf8_mode = 1;
+    if (PyStatus_Exception(Py_PreInitialize(&before))) {
+        return fail("python could not be prepared");
+    }
+    PyConfig config;
+    PyConfig_InitIsolatedConfig(&config);
+    config.write_bytecode = 0;
+    config.use_hash_seed = 1;
+    config.hash_seed = 0;
+    config.pathconfig_warnings = 0;
+    if (PyStatus_Exception(PyConfig_SetString(&config, &config.home, PREFIX)) ||
+        PyStatus_Exception(PyConfig_SetString(&config, &config.executable, L"")) ||
+        PyStatus_Exception(PyConfig_SetString(&config, &config.run_filename, SCRIPT)) ||
+        PyStatus_Exception(Py_InitializeFromConfig(&config))) {
+        return fail("python could not be started");
+    }
+    PyConfig_Clear(&config);
+    if (Py_RunMain() != 0) {
+        return fail("the script failed");
+    }
+    make_relative();
+    ProfDataWriter writer = {append, NULL};
+    if (lprofWriteData(&writer, lprofGetVPDataReader(), 0) != 0) {
+        return fail("the counts could not be written");
+    }
+    return 0;
+}
+
+EXPORT("__eryx_profile") const char *profile(void)
+{
+    return counts;
+}
+
+EXPORT("__eryx_profile_length") size_t profile_length(void)
+{
+    return length;
+}
