@@ -5,6 +5,7 @@ becomes a WIT `result`.
 """
 
 import builtins
+import linecache
 import os
 import sys
 from collections import deque
@@ -12,6 +13,7 @@ from collections import deque
 import _eryx
 import _eryx_callbacks
 import _eryx_errors
+import _eryx_fresh
 import _eryx_output
 
 _ALLOW_TOP_LEVEL_AWAIT = 0x2000  # ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
@@ -64,8 +66,6 @@ class Session:
 
     def remember(self, name, source):
         """Keeps a source for tracebacks and `inspect`."""
-        import linecache
-
         self.sources[name] = source
         self._sizes.append((name, len(source)))
         self._total += len(source)
@@ -171,8 +171,6 @@ def _adopt_folders():
 
 def awake(has_environment):
     """Makes an instance that starts from a saved memory one of its own: called before its first call."""
-    import _eryx_fresh
-
     _eryx_fresh.refresh()
     if has_environment:
         os.reload_environ()
