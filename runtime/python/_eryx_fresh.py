@@ -30,13 +30,21 @@ def prepare():
 
 def refresh():
     """In an instance that starts from a saved memory, before anything else runs in it."""
-    # Python takes the salt of its XML parser from the secret of its hashes, which has to stay as it was saved.
-    _eryx.salt_xml(os.urandom(8))
+    if "pyexpat" in sys.modules:
+        salt_xml()
     if logging := sys.modules.get("logging"):
         logging._startTime = time.time_ns()
     for generator in _generators:
         _renew(generator)
     _generators.clear()
+
+
+def salt_xml():
+    """Before an instance makes its first XML parser; if the parsers' module was not saved, when it is imported.
+
+    Python takes their salt from the secret of its hashes, which has to stay as it was saved.
+    """
+    _eryx.salt_xml(os.urandom(8))
 
 
 def _forget():

@@ -21,6 +21,10 @@ class Importer:
     def find_spec(cls, name, path=None, target=None):
         if name == "asyncio":
             return _asyncio_spec()
+        if name == "pyexpat":
+            import _eryx_fresh
+
+            _eryx_fresh.salt_xml()
         if name in _NETWORK and not _eryx.has_import("eryx:net/tcp#connect"):
             return None
         if _eryx.source(name) is None:
