@@ -248,11 +248,8 @@ impl Planner<'_> {
         let recipe = self.recipe("cpython")?;
         let mut inputs = self.compile_inputs(&recipe)?;
         inputs.insert("python".to_owned(), Input::Step(self.build_python()?));
-        // A profile fits the compiler that counted.
-        if self.materials.installed_sdk.is_none() {
-            let profile = self.profile(&recipe, &inputs)?;
-            inputs.insert("profile".to_owned(), Input::Step(profile));
-        }
+        let profile = self.profile(&recipe, &inputs)?;
+        inputs.insert("profile".to_owned(), Input::Step(profile));
         let params = json!(recipe.build_key());
         Ok(self.add("cpython", Kind::Cpython(Box::new(recipe)), params, inputs))
     }

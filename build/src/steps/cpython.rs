@@ -59,10 +59,9 @@ impl Compiled {
 /// # Errors
 /// When a command fails.
 pub fn build(work: &Work, recipe: &Recipe) -> Result<()> {
+    let profile = work.input("profile")?.join(super::profile::PROFILE);
     let mut flags = words(WHOLE_PROGRAM);
-    if let Some(profile) = work.inputs.get("profile") {
-        flags.push(format!("-fprofile-use={}", profile.join(super::profile::PROFILE).display()));
-    }
+    flags.push(format!("-fprofile-use={}", profile.display()));
     let compiled = compile(work, recipe, &flags, LOOP_CFLAGS)?;
     link(work, recipe, &compiled, WHOLE_PROGRAM, &[], &work.out.join("lib/libpython3.14.so"))?;
     let include = work.out.join("include/python3.14");

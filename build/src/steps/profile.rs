@@ -101,8 +101,10 @@ const ABSOLUTE: u8 = 5;
 /// # Errors
 /// When it is no archive, or an object in it is malformed.
 fn absolute(archive: &mut [u8]) -> Result<()> {
+    const MAGIC: &[u8] = b"!<arch>\n";
     let malformed = || Error::new("malformed archive");
-    let mut place = 8;
+    archive.starts_with(MAGIC).then_some(()).ok_or_else(malformed)?;
+    let mut place = MAGIC.len();
     while place < archive.len() {
         let header = archive.get(place..place + 60).ok_or_else(malformed)?;
         let size = std::str::from_utf8(header.get(48..58).unwrap_or_default()).map_err(|_| malformed())?;
@@ -215,4 +217,47 @@ fn number(store: &mut Store<WasiP1Ctx>, instance: &Instance, function: &str) -> 
 
 fn told(error: &wasmtime::Error) -> Error {
     Error::of_chain(error.chain()).context("cannot train the interpreter")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use wasm_encoder::{CustomSection, Module};
+
+    use super::*;
+
+    /// An archive of one object whose data have relocations of these kinds, and of a file that is no object.
+    fn archive(kinds: &[u8]) -> Vec<u8> {
+        // The number of the section that they are about, and how many they are; each with a place, a symbol, an addend.
+        let mut data = vec![1, kinds.len() as u8];
+        for kind in kinds {
+            data.extend([*kind, RELATIVE, RELATIVE, 16]);
+        }
+        let mut module = Module::new();
+        module.section(&CustomSection { name: Cow::from("reloc.DATA"), data: Cow::from(data) });
+        module.section(&CustomSection { name: Cow::from("other"), data: Cow::from(vec![RELATIVE; 3]) });
+        let mut bytes = b"!<arch>\n".to_vec();
+        for member in [module.finish(), vec![RELATIVE; 5]] {
+            bytes.extend(format!("{:<48}{:<10}`\n", "name/", member.len()).bytes());
+            bytes.extend(&member);
+            bytes.extend(std::iter::repeat_n(b'\n', member.len() % 2));
+        }
+        bytes
+    }
+
+    #[test]
+    fn relative_addresses_become_absolute_and_nothing_else_changes() {
+        let mut found = archive(&[RELATIVE, 4, RELATIVE]);
+        absolute(&mut found).unwrap();
+        assert_eq!(found, archive(&[ABSOLUTE, 4, ABSOLUTE]));
+    }
+
+    #[test]
+    fn a_malformed_archive_is_refused() {
+        let whole = archive(&[RELATIVE]);
+        for length in [0, 9, 60, 90, whole.len() - 2] {
+            assert!(absolute(&mut whole[..length].to_vec()).is_err(), "{length}");
+        }
+    }
 }
