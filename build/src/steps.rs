@@ -120,12 +120,20 @@ impl Work<'_> {
     /// # Errors
     /// When a binary file names one: then a flag that maps paths is missing.
     pub fn scrub(&self) -> Result<()> {
+        self.scrub_folder(&self.out)
+    }
+
+    /// Does in a folder what [`Work::scrub`] does in the result.
+    ///
+    /// # Errors
+    /// When a binary file names such a directory.
+    pub fn scrub_folder(&self, folder: &Path) -> Result<()> {
         let mut names = vec![(self.dir.display().to_string(), "/build".to_owned())];
         let folders = self.inputs.iter().filter(|(_, path)| path.is_dir());
         names.extend(folders.map(|(role, path)| (path.display().to_string(), format!("/{role}"))));
         let mut found = Vec::new();
-        for file in files_below(&self.out)? {
-            let path = self.out.join(&file);
+        for file in files_below(folder)? {
+            let path = folder.join(&file);
             if path.is_symlink() {
                 continue;
             }
