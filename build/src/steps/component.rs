@@ -171,7 +171,10 @@ pub(super) fn add_files(
 }
 
 /// A shared library in a folder.
-fn shared(folder: &Path, name: &str) -> Result<Library> {
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn shared(folder: &Path, name: &str) -> Result<Library> {
     let path = folder.join(name);
     let module = fs::read(&path).context(|| format!("cannot read `{}`", path.display()))?;
     Ok(Library { name: name.to_owned(), module, role: Role::Shared })

@@ -14,14 +14,14 @@ use wasmtime_wasi::cli::OutputFile;
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
 
 use super::cpython::{self, Compiled, PREFIX, STDLIB};
+use super::cpython_dev::LIBRARY;
 use super::{Work, component, write};
-use crate::archive::{self, Unpack};
 use crate::command::Log;
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::fixed;
 use crate::fuse;
 use crate::image::{self, Content, Entry};
-use crate::link::{Library, Role, STACK_SIZE};
+use crate::link::{Library, STACK_SIZE};
 use crate::recipe::{Recipe, Source};
 
 /// Changes when the result changes for equal inputs.
@@ -47,11 +47,7 @@ const RUNTIME: &[&str] = &[
 /// When a command or the training fails.
 pub fn take(work: &Work, recipe: &Recipe, sources: &[Source]) -> Result<()> {
     let llvm = work.dir.join("llvm");
-    for source in sources {
-        let options = Unpack { strip: source.strip, only: source.only.clone(), ..Unpack::default() };
-        let into = llvm.join(&source.into);
-        archive::unpack(work.input(&format!("source/{}", source.file))?, &source.file, &into, &options)?;
-    }
+    work.unpack(sources, &[], &llvm)?;
     let compiled = cpython::compile(work, recipe, &["-fprofile-generate".to_owned()], &[])?;
     for archive in cpython::archives_of(&compiled)? {
         let mut bytes = fs::read(&archive)?;
@@ -59,9 +55,8 @@ pub fn take(work: &Work, recipe: &Recipe, sources: &[Source]) -> Result<()> {
         write(&archive, bytes)?;
     }
     let objects = counters(work, &compiled, &llvm.join("compiler-rt"))?;
-    let library = work.dir.join("libpython3.14.so");
-    cpython::link(work, recipe, &compiled, &[], &objects, &library)?;
-    let module = fused(work, &compiled, &library)?;
+    cpython::link(work, recipe, &compiled, &[], &objects, &work.dir.join(LIBRARY))?;
+    let module = fused(work, &compiled)?;
     let raw = work.dir.join("counts.profraw");
     write(&raw, with_stack(|| train(&module, &work.log))?)?;
     work.cmd(llvm.join("tools/usr/lib/llvm-22/bin/llvm-profdata"))
@@ -143,7 +138,7 @@ fn relative(object: &[u8]) -> wasmparser::Result<Vec<u64>> {
 }
 
 /// Makes one module of the interpreter, its library with the tests, and the script.
-fn fused(work: &Work, compiled: &Compiled, library: &Path) -> Result<Vec<u8>> {
+fn fused(work: &Work, compiled: &Compiled) -> Result<Vec<u8>> {
     let stdlib = work.dir.join("stdlib");
     cpython::copy_library(compiled, &stdlib, &|path| {
         !path.components().any(|part| part.as_os_str() == "__pycache__")
@@ -156,12 +151,8 @@ fn fused(work: &Work, compiled: &Compiled, library: &Path) -> Result<Vec<u8>> {
     let content = Content::File { bytes: script, executable: false };
     entries.push(Entry { path: format!("{PREFIX}/lib/train.py"), content });
     let mut libraries = component::system_libraries(work, image::library(&image::encode(&entries)?))?;
-    libraries.push(Library {
-        name: "libpython3.14.so".to_owned(),
-        module: fs::read(library).context(|| format!("cannot read `{}`", library.display()))?,
-        role: Role::Shared,
-    });
-    component::keep_needed(&mut libraries, &["libpython3.14.so"])?;
+    libraries.push(component::shared(&work.dir, LIBRARY)?);
+    component::keep_needed(&mut libraries, &[LIBRARY])?;
     component::redirect(&mut libraries)?;
     let libraries: Vec<&Library> = libraries.iter().collect();
     let options = fuse::Options::default();
