@@ -33,6 +33,9 @@ use crate::link::{Library, Role};
 pub struct Options {
     /// Names of functions, for traces of traps.
     pub debug_names: bool,
+    /// The exported function that runs most. It is put at the beginning of the code, so that where its compiled code lies
+    /// does not depend on what else there is.
+    pub hot: Option<&'static str>,
 }
 
 /// A fused module, and what fusing did.
@@ -88,6 +91,7 @@ pub fn fuse(libraries: &[&Library], exports: &[&str], stack: u32, options: Optio
         .copied()
         .collect();
 
+    let order = order(&libraries, &resolved, &reachable, options.hot);
     let module = emit::Parts {
         libraries: &libraries,
         resolved: &resolved,
@@ -97,7 +101,7 @@ pub fn fuse(libraries: &[&Library], exports: &[&str], stack: u32, options: Optio
         stack,
         exports: &exports,
         initialize: &initialize,
-        reachable: &reachable,
+        order: &order,
         referenced: &referenced,
         debug_names: options.debug_names,
     }
@@ -163,6 +167,42 @@ fn initialize(libraries: &[Parsed<'_>], resolved: &Resolved<'_>, data: &[relocat
         }
     }
     calls
+}
+
+/// The functions as they are numbered: imports first, as in any module, then what runs most, then the rest.
+///
+/// Before what runs most comes the smallest function of its library. Engines begin functions at multiples of 32 bytes or
+/// less, so the loop of the interpreter lies 32 bytes behind the beginning. There, the few instructions that go on to the
+/// next one of Python lie in one line of the processor's cache; in two, Python takes 5 % more time.
+fn order(
+    libraries: &[Parsed<'_>],
+    resolved: &Resolved<'_>,
+    reachable: &BTreeSet<Callee>,
+    hot: Option<&str>,
+) -> Vec<Callee> {
+    let hot =
+        hot.and_then(|name| exported(libraries, resolved, &[name]).into_iter().find(|(one, _)| *one == name));
+    let first: Vec<Callee> = match hot {
+        Some((_, busy @ Callee::Body { library, .. })) if reachable.contains(&busy) => {
+            let size = |callee: &Callee| {
+                let Callee::Body { library: place, function } = *callee else { return None };
+                let parse::Function::Defined { body, .. } =
+                    libraries.get(place as usize)?.functions.get(function as usize)?
+                else {
+                    return None;
+                };
+                (place == library).then(|| (body.as_bytes().len(), *callee))
+            };
+            let smallest = reachable.iter().filter(|callee| **callee != busy).filter_map(size).min();
+            smallest.map(|(_, callee)| callee).into_iter().chain([busy]).collect()
+        }
+        _ => Vec::new(),
+    };
+    let (imports, bodies): (Vec<Callee>, Vec<Callee>) = reachable
+        .iter()
+        .filter(|callee| !first.contains(callee))
+        .partition(|callee| matches!(callee, Callee::Foreign(_)));
+    [imports, first, bodies].concat()
 }
 
 /// All functions that can run, found from those that are called from outside.

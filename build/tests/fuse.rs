@@ -2,10 +2,12 @@
 
 mod linking;
 
+use std::collections::BTreeMap;
+
 use eryx_build::fuse::{Fused, Options};
 use eryx_build::link::{self, Library, Linkage, Role};
 use linking::{WIT, WORLD, answer, extension, libc, library, runtime, runtime_that, shared};
-use wasmparser::{Parser, Payload};
+use wasmparser::{KnownCustom, Name, Parser, Payload};
 
 fn linkage(libraries: Vec<Library>) -> Linkage {
     let all = [vec![libc()], libraries].concat();
@@ -254,8 +256,49 @@ fn names_are_kept_on_request() {
         let module = linkage.fuse(&[], options).unwrap().module;
         module.windows(14).any(|window| window == b"a_name_of_ours")
     };
-    assert!(has_name(Options { debug_names: true }));
-    assert!(!has_name(Options { debug_names: false }));
+    assert!(has_name(Options { debug_names: true, ..Options::default() }));
+    assert!(!has_name(Options::default()));
+}
+
+#[test]
+fn what_runs_most_comes_first_behind_the_smallest_function_of_its_library() {
+    let functions = shared(
+        "libbusy.so",
+        "",
+        r#"(func $large (export "large") (result i32) (i32.add (i32.const 1) (i32.const 2)))
+           (func $small (export "small"))
+           (func $busy (export "busy") (result i32) (i32.add (call $large) (i32.const 4)))"#,
+    );
+    let runtime = runtime_that(
+        "(mem-info) (needed \"libbusy.so\")",
+        r#"(import "env" "large" (func $large (result i32))) (import "env" "small" (func $small))
+           (import "env" "busy" (func $busy (result i32)))"#,
+        "(call $small) (i32.add (call $large) (call $busy))",
+    );
+    let linkage = linkage(vec![functions, runtime]);
+    let options = Options { debug_names: true, hot: Some("busy") };
+    let module = linkage.fuse(&[], options).unwrap().module;
+    assert_eq!(answer(&link::component(&module).unwrap()), 10);
+
+    let mut imported = 0;
+    let mut names = BTreeMap::new();
+    for payload in Parser::new(0).parse_all(&module) {
+        match payload.unwrap() {
+            Payload::ImportSection(section) => imported = section.into_imports().count() as u32,
+            Payload::CustomSection(section) => {
+                let KnownCustom::Name(section) = section.as_known() else { continue };
+                for part in section {
+                    if let Name::Function(map) = part.unwrap() {
+                        names
+                            .extend(map.into_iter().map(|one| one.map(|one| (one.name, one.index)).unwrap()));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    assert_eq!((names["small"], names["busy"]), (imported, imported + 1));
+    assert!(names["large"] > names["busy"]);
 }
 
 #[test]

@@ -39,8 +39,8 @@ pub(super) struct Parts<'a, 'b> {
     pub exports: &'b [(&'a str, Callee)],
     /// What the start calls, in order.
     pub initialize: &'b [Callee],
-    /// The functions that may ever run.
-    pub reachable: &'b BTreeSet<Callee>,
+    /// The functions that may ever run, imports first, in order of their numbers.
+    pub order: &'b [Callee],
     /// Whether code takes a reference of a function, by library and number.
     pub referenced: &'b BTreeSet<Callee>,
     pub debug_names: bool,
@@ -57,8 +57,7 @@ impl Parts<'_, '_> {
             self.libraries.iter().map(|library| types.add(library)).collect::<Result<_>>()?;
         let thunk = types.of_words(0, 0);
         let dl_types = dl::FUNCTIONS.map(|(_, params)| types.of_words(params, 1));
-        // `Callee` is ordered so that imports come first, as in the function index space.
-        let numbers: HashMap<Callee, u32> = self.reachable.iter().copied().zip(0..).collect();
+        let numbers: HashMap<Callee, u32> = self.order.iter().copied().zip(0..).collect();
         let number = |callee: &Callee| {
             numbers.get(callee).copied().ok_or_else(|| Error::new("a function that is used has no number"))
         };
@@ -68,7 +67,7 @@ impl Parts<'_, '_> {
         let mut functions = FunctionSection::new();
         let mut code = CodeSection::new();
         let dl_bodies = dl::functions(self.dl);
-        for callee in self.reachable {
+        for callee in self.order {
             match *callee {
                 Callee::Foreign(place) => {
                     let (module, name, library, ty) = self.resolved.foreign[place as usize];
@@ -116,7 +115,7 @@ impl Parts<'_, '_> {
 
         let mut exports = ExportSection::new();
         exports.export("memory", ExportKind::Memory, 0);
-        exports.export(INITIALIZE, ExportKind::Func, self.reachable.len() as u32);
+        exports.export(INITIALIZE, ExportKind::Func, self.order.len() as u32);
         for (name, callee) in self.exports {
             exports.export(name, ExportKind::Func, number(callee)?);
         }

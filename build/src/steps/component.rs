@@ -20,12 +20,15 @@ use crate::preview1;
 use crate::wasm::Symbols;
 
 /// Changes when the result changes for equal inputs.
-pub const REVISION: u32 = 5;
+pub const REVISION: u32 = 6;
 
 /// The file name of the component in the result.
 pub const COMPONENT: &str = "component.wasm";
 /// The file name of the manifest in the result.
 pub const MANIFEST: &str = "manifest.json";
+
+/// The loop of the interpreter.
+const LOOP: &str = "_PyEval_EvalFrameDefault";
 
 /// The library that serves files, and the only one that calls the embedder for them.
 const VFS: &str = "libvfs.so";
@@ -63,7 +66,7 @@ pub fn link(work: &Work, parts: &Parts) -> Result<()> {
     let (component, prelinked) = if parts.form.dynamic {
         (linkage.dynamic()?, None)
     } else {
-        let options = fuse::Options { debug_names: parts.form.debug_names };
+        let options = fuse::Options { debug_names: parts.form.debug_names, hot: Some(LOOP) };
         let exports: &[&str] = if parts.form.cold { &[] } else { &[preinit::EXPORT] };
         let fused = linkage.fuse(exports, options)?;
         let module = if parts.form.cold {
