@@ -180,29 +180,31 @@ fn order(
     reachable: &BTreeSet<Callee>,
     hot: Option<&str>,
 ) -> Vec<Callee> {
-    let hot =
-        hot.and_then(|name| exported(libraries, resolved, &[name]).into_iter().find(|(one, _)| *one == name));
-    let first: Vec<Callee> = match hot {
-        Some((_, busy @ Callee::Body { library, .. })) if reachable.contains(&busy) => {
-            let size = |callee: &Callee| {
-                let Callee::Body { library: place, function } = *callee else { return None };
-                let parse::Function::Defined { body, .. } =
-                    libraries.get(place as usize)?.functions.get(function as usize)?
-                else {
-                    return None;
-                };
-                (place == library).then(|| (body.as_bytes().len(), *callee))
-            };
-            let smallest = reachable.iter().filter(|callee| **callee != busy).filter_map(size).min();
-            smallest.map(|(_, callee)| callee).into_iter().chain([busy]).collect()
-        }
-        _ => Vec::new(),
+    let mut order: Vec<Callee> = reachable.iter().copied().collect();
+    let exporting = |name: &str| {
+        (0..).zip(libraries).find_map(|(library, parsed)| {
+            let functions = resolved.functions.get(library as usize)?;
+            Some((library, parsed, *functions.get(parsed.exported_function(name)? as usize)?))
+        })
     };
-    let (imports, bodies): (Vec<Callee>, Vec<Callee>) = reachable
-        .iter()
-        .filter(|callee| !first.contains(callee))
-        .partition(|callee| matches!(callee, Callee::Foreign(_)));
-    [imports, first, bodies].concat()
+    if let Some((library, parsed, busy)) = hot.and_then(exporting) {
+        let smallest = (0..)
+            .zip(&parsed.functions)
+            .filter_map(|(function, defined)| {
+                let parse::Function::Defined { body, .. } = defined else { return None };
+                Some((body.as_bytes().len(), Callee::Body { library, function }))
+            })
+            .filter(|(_, callee)| reachable.contains(callee) && *callee != busy)
+            .min()
+            .map(|(_, callee)| callee);
+        order.sort_by_key(|callee| match callee {
+            Callee::Foreign(_) => 0,
+            callee if Some(*callee) == smallest => 1,
+            callee if *callee == busy => 2,
+            _ => 3,
+        });
+    }
+    order
 }
 
 /// All functions that can run, found from those that are called from outside.
