@@ -19,6 +19,7 @@ pub mod layout;
 pub mod link;
 pub mod lock;
 pub mod manifest;
+pub mod merge;
 pub mod name;
 pub mod oci;
 pub mod plan;

@@ -15,6 +15,7 @@ use wit_parser::{Resolve, World, WorldId, WorldItem};
 
 use crate::error::{Error, Result};
 use crate::fuse::{self, Fused};
+use crate::merge;
 use crate::wasm::{SymbolType, Symbols, custom_section, without_debug};
 
 /// The guest's stack in bytes. CPython needs more than the linker's default of 1 MiB; an embedder's
@@ -111,15 +112,15 @@ impl Linkage {
     }
 }
 
-/// Makes a component of a fused module.
+/// Makes a component of a fused module, with the adapter merged into it.
 ///
 /// # Errors
 /// When the module does not fit the world that it names.
 pub fn component(module: &[u8]) -> Result<Vec<u8>> {
     let mut encoder = ComponentEncoder::default();
-    encoder.validate(true).module(module).map_err(told)?;
+    encoder.module(module).map_err(told)?;
     encoder.adapter(ADAPTER, &adapter()?).map_err(told)?;
-    encoder.encode().map_err(told)
+    merge::merge(&encoder.encode().map_err(told)?)
 }
 
 const ADAPTER: &str = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;

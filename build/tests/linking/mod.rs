@@ -6,10 +6,12 @@
 
 use std::fmt::Write as _;
 
+use eryx_build::fixed;
 use eryx_build::link::{Library, RUNTIME, Role};
 use eryx_build::wasm::{SymbolType, Symbols};
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Config, Engine, Store};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wit_parser::Resolve;
 
 pub const WIT: &str = "package test:link; world answers { export answer: func() -> u32; }";
@@ -40,7 +42,13 @@ pub fn libc() -> Library {
            (func $take (param $size i32) (result i32)
              (local $old i32)
              (local.set $old (i32.add (global.get $base) (global.get $used)))
-             (global.set $used (i32.add (global.get $used) (local.get $size)))
+             (global.set $used
+               (i32.and (i32.add (i32.add (global.get $used) (local.get $size)) (i32.const 15)) (i32.const -16)))
+             (block $fits (loop $grow
+               (br_if $fits (i32.le_u (i32.add (global.get $base) (global.get $used))
+                                      (i32.mul (memory.size) (i32.const 65536))))
+               (if (i32.eq (memory.grow (i32.const 1)) (i32.const -1)) (then unreachable))
+               (br $grow)))
              (local.get $old))
            (func (export "malloc") (param i32) (result i32) (call $take (local.get 0)))
            (func (export "memcmp") (param $one i32) (param $other i32) (param $size i32) (result i32)
@@ -100,16 +108,28 @@ pub fn runtime_that(dylink: &str, fields: &str, body: &str) -> Library {
     library(RUNTIME, Role::Shared, &text)
 }
 
-/// Runs a component of the world once.
+/// What the embedder keeps for a component that is run.
+struct Guest {
+    wasi: WasiCtx,
+    table: ResourceTable,
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// Runs a component of the world once, with fixed clocks and the environment variable `NAME`, which is `value`.
 pub fn answer(component: &[u8]) -> u32 {
     let mut config = Config::new();
     config.wasm_component_model(true).wasm_exceptions(true);
     let engine = Engine::new(&config).unwrap();
     let component = Component::from_binary(&engine, component).unwrap();
-    let mut store = Store::new(&engine, ());
+    let wasi = fixed::wasi().env("NAME", "value").build();
+    let mut store = Store::new(&engine, Guest { wasi, table: ResourceTable::new() });
     let mut linker = Linker::new(&engine);
-    // The fixtures call nothing of the embedder's.
-    linker.define_unknown_imports_as_traps(&component).unwrap();
+    wasmtime_wasi::p2::add_to_linker_sync(&mut linker).unwrap();
     let instance = linker.instantiate(&mut store, &component).unwrap();
     let answer = instance.get_typed_func::<(), (u32,)>(&mut store, "answer").unwrap();
     answer.call(&mut store, ()).unwrap().0
