@@ -10,6 +10,7 @@ use wasmparser::{Parser, Payload};
 
 use crate::error::{Context, Error, Result};
 use crate::manifest::Manifest;
+use crate::wasm;
 
 /// One side of a comparison.
 struct Side {
@@ -200,8 +201,7 @@ fn parts(bytes: &[u8]) -> Vec<(String, Range<usize>)> {
         let module = open.iter().flatten().next_back().copied();
         let mut add = |what: String, range: Range<u64>| {
             let what = module.map_or(what.clone(), |module| format!("{what} of core module {module}"));
-            let place = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
-            parts.push((what, place(range.start)..place(range.end)));
+            parts.push((what, wasm::place(range)));
         };
         match &payload {
             Payload::Version { .. } => {

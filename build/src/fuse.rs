@@ -27,6 +27,7 @@ use scan::Scan;
 
 use crate::error::{Error, Result};
 use crate::link::{Library, Role};
+use crate::wasm;
 
 /// What to leave in the module beyond what it needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -106,9 +107,7 @@ pub fn fuse(libraries: &[&Library], exports: &[&str], stack: u32, options: Optio
         debug_names: options.debug_names,
     }
     .emit()?;
-    wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::all())
-        .validate_all(&module)
-        .map_err(|error| Error::new(format!("the fused module is not valid: {error}")))?;
+    wasm::validate("fused module", &module)?;
     let mut fused = Fused { module, functions: 0, dropped: 0, dropped_bytes: 0 };
     for (library, parsed) in (0..).zip(&libraries) {
         for (function, defined) in (0..).zip(&parsed.functions) {

@@ -16,7 +16,7 @@ use wit_parser::{Resolve, World, WorldId, WorldItem};
 use crate::error::{Error, Result};
 use crate::fuse::{self, Fused};
 use crate::merge;
-use crate::wasm::{SymbolType, Symbols, custom_section, without_debug};
+use crate::wasm::{SymbolType, Symbols, custom_section, validate, without_debug};
 
 /// The guest's stack in bytes. CPython needs more than the linker's default of 1 MiB; an embedder's
 /// `max_wasm_stack` must be larger than what the guest can use of it.
@@ -120,7 +120,9 @@ pub fn component(module: &[u8]) -> Result<Vec<u8>> {
     let mut encoder = ComponentEncoder::default();
     encoder.module(module).map_err(told)?;
     encoder.adapter(ADAPTER, &adapter()?).map_err(told)?;
-    merge::merge(&encoder.encode().map_err(told)?)
+    let component = merge::merge(&encoder.encode().map_err(told)?)?;
+    validate("component", &component)?;
+    Ok(component)
 }
 
 const ADAPTER: &str = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;

@@ -23,9 +23,10 @@ use wasm_encoder::{
     Alias, CanonicalFunctionSection, Component, ComponentAliasSection, ComponentSectionId, ExportKind,
     InstanceSection, ModuleArg, RawSection,
 };
-use wasmparser::{CanonicalFunction, ComponentAlias, Parser, Payload, Validator, WasmFeatures};
+use wasmparser::{CanonicalFunction, ComponentAlias, Parser, Payload};
 
 use crate::error::{Error, Result};
+use crate::wasm::place;
 use graph::{Core, Graph, Roles, Source};
 use module::Merged;
 
@@ -35,7 +36,7 @@ const IMPORTS: &str = "imports";
 const MODULE: &str = "module";
 
 /// Merges the core modules of a component that wit-component has made of one module. A component without shims is
-/// returned as it is.
+/// returned as it is. The result is not validated.
 ///
 /// # Errors
 /// When the component is malformed, or not made of modules as wit-component makes them.
@@ -61,18 +62,8 @@ pub fn merge(component: &[u8]) -> Result<Vec<u8>> {
     let exports = wanted.values().copied().chain(initializer.map(|name| (0, name))).collect();
     let merged = module::merge(&members, &sources, &exports)?;
     let filler = module::filler(&merged, initializer);
-    let written = Writer {
-        graph: &graph,
-        wanted: &wanted,
-        merged: &merged,
-        filler: &filler,
-        functions: BTreeMap::new(),
-    }
-    .write(component)?;
-    Validator::new_with_features(WasmFeatures::all())
-        .validate_all(&written)
-        .map_err(|error| Error::new(format!("the merged component is not valid: {error}")))?;
-    Ok(written)
+    Writer { graph: &graph, wanted: &wanted, merged: &merged, filler: &filler, functions: BTreeMap::new() }
+        .write(component)
 }
 
 /// Writes the component anew, with other core modules and what connects them.
@@ -153,8 +144,7 @@ impl Writer<'_, '_> {
                 }
                 _ => {
                     if let Some((id, range)) = payload.as_section() {
-                        let place = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
-                        let data = component.get(place(range.start)..place(range.end)).unwrap_or_default();
+                        let data = component.get(place(range)).unwrap_or_default();
                         written.section(&RawSection { id, data });
                     }
                 }
@@ -169,10 +159,8 @@ impl Writer<'_, '_> {
     /// Writes the embedder's functions that need no memory, the merged module's instance, the embedder's functions that
     /// need its memory, and the instance that puts those into its table.
     fn connect(&mut self, written: &mut Component) -> Result<()> {
-        self.functions_of_embedder(written, &self.merged.direct.clone())?;
-        let mut instances = InstanceSection::new();
-        let direct: Vec<(String, u32)> = self.merged.direct.iter().map(|old| self.named(*old)).collect();
-        instances.export_items(direct.iter().map(|(name, index)| (name.as_str(), ExportKind::Func, *index)));
+        let merged = self.merged;
+        let mut instances = self.functions_of_embedder(written, &merged.direct)?;
         instances.instantiate(0, [(IMPORTS, ModuleArg::Instance(0))]);
         written.section(&instances);
 
@@ -181,44 +169,40 @@ impl Writer<'_, '_> {
             aliases.alias(Alias::CoreInstanceExport { instance: 1, kind, name });
         };
         alias("memory", ExportKind::Memory);
-        alias(module::TABLE, ExportKind::Table);
         for (old, (member, name)) in self.wanted {
             alias(&module::export_name(*member, name), ExportKind::Func);
             self.number(*old);
         }
         written.section(&aliases);
 
-        self.functions_of_embedder(written, &self.merged.slots.clone())?;
-        let mut instances = InstanceSection::new();
-        let slots: Vec<(String, u32)> = self.merged.slots.iter().map(|old| self.named(*old)).collect();
-        instances.export_items(slots.iter().map(|(name, index)| (name.as_str(), ExportKind::Func, *index)));
+        let mut instances = self.functions_of_embedder(written, &merged.slots)?;
         instances.instantiate(1, [(MODULE, ModuleArg::Instance(1)), (IMPORTS, ModuleArg::Instance(2))]);
         written.section(&instances);
         Ok(())
     }
 
-    fn functions_of_embedder(&mut self, written: &mut Component, old: &[u32]) -> Result<()> {
+    /// Writes functions of the embedder; begins a section of instances with one that hands them to a module.
+    fn functions_of_embedder(&mut self, written: &mut Component, old: &[u32]) -> Result<InstanceSection> {
         let mut section = CanonicalFunctionSection::new();
+        let mut named = Vec::new();
         for old in old {
             let function = self.graph.canonical(*old)?.clone();
             self.parse_component_canonical(&mut section, function).map_err(|error| malformed(&error))?;
-            self.number(*old);
+            named.push((module::name(*old), self.number(*old)));
         }
         if !section.is_empty() {
             written.section(&section);
         }
-        Ok(())
+        let mut instances = InstanceSection::new();
+        instances.export_items(named.iter().map(|(name, new)| (name.as_str(), ExportKind::Func, *new)));
+        Ok(instances)
     }
 
-    /// Gives a core function the next number.
-    fn number(&mut self, old: u32) {
+    /// Gives a core function the next number, and returns it.
+    fn number(&mut self, old: u32) -> u32 {
         let next = self.functions.len() as u32;
         self.functions.insert(old, next);
-    }
-
-    /// The name under which a function is handed to a module, and its number.
-    fn named(&self, old: u32) -> (String, u32) {
-        (module::name(old), self.functions.get(&old).copied().unwrap_or(u32::MAX))
+        next
     }
 }
 

@@ -9,6 +9,7 @@ use wasm_encoder::{ImportSection, RawSection, Section};
 use wasmparser::{Imports, Parser, Payload, TypeRef};
 
 use crate::error::{Error, Result};
+use crate::wasm::place;
 
 /// The module name of the imports that are redirected.
 pub const MODULE: &str = "wasi_snapshot_preview1";
@@ -87,20 +88,19 @@ pub fn redirect(module: &[u8]) -> Result<Vec<u8>> {
                     redirect_group(group.map_err(malformed)?, &mut section, &mut changed, &mut unknown)?;
                 }
                 RawSection { id: section.id(), data: &section_body(&section) }.append_to(&mut output);
-                copied = offset(reader.range().end);
+                copied = place(reader.range()).end;
                 continue;
             }
             Payload::ComponentSection { .. } | Payload::ModuleSection { .. } => {
                 return Err(Error::new("expected a core module but found a component"));
             }
-            Payload::Version { range, .. } => range.end,
+            Payload::Version { range, .. } => place(range.clone()).end,
             other => match other.as_section() {
-                Some((_, range)) => range.end,
+                Some((_, range)) => place(range).end,
                 None => continue,
             },
         };
         // From the end of the last section: so the section's own head comes along unchanged.
-        let end = offset(end);
         output.extend_from_slice(module.get(copied..end).unwrap_or_default());
         copied = end;
     }
@@ -164,11 +164,6 @@ fn section_body(section: &ImportSection) -> Vec<u8> {
     bytes.split_off(head)
 }
 
-/// An offset into bytes that lie in memory, so it fits.
-fn offset(position: u64) -> usize {
-    usize::try_from(position).unwrap_or(usize::MAX)
-}
-
 fn malformed(error: wasmparser::BinaryReaderError) -> Error {
     Error::new(format!("malformed wasm module: {error}"))
 }
@@ -192,10 +187,7 @@ mod tests {
         Parser::new(0)
             .parse_all(module)
             .filter_map(|payload| {
-                payload
-                    .unwrap()
-                    .as_section()
-                    .map(|(id, range)| (id, module[offset(range.start)..offset(range.end)].to_vec()))
+                payload.unwrap().as_section().map(|(id, range)| (id, module[place(range)].to_vec()))
             })
             .collect()
     }

@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 
 use wasm_encoder::{RawSection, Section as _};
 use wasmparser::{
-    Dylink0Subsection, ExternalKind, FuncType, KnownCustom, Parser, Payload, SymbolFlags, TypeRef,
+    Dylink0Subsection, ExternalKind, FuncType, KnownCustom, Parser, Payload, SymbolFlags, TypeRef, Validator,
+    WasmFeatures,
 };
 
 use crate::error::{Error, Result};
@@ -107,13 +109,29 @@ pub fn without_debug(module: &[u8]) -> Result<Vec<u8>> {
             continue;
         }
         if let Some((id, range)) = payload.as_section() {
-            let start = usize::try_from(range.start).map_err(malformed)?;
-            let end = usize::try_from(range.end).map_err(malformed)?;
-            let data = module.get(start..end).ok_or_else(|| malformed("a section is cut off"))?;
+            let data = module.get(place(range)).ok_or_else(|| malformed("a section is cut off"))?;
             RawSection { id, data }.append_to(&mut out);
         }
     }
     Ok(out)
+}
+
+/// A range of bytes that lie in memory, so that their offsets fit.
+#[must_use]
+pub fn place(range: Range<u64>) -> Range<usize> {
+    let offset = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
+    offset(range.start)..offset(range.end)
+}
+
+/// Validates a module or component that we have made; `what` names it.
+///
+/// # Errors
+/// When it is not valid.
+pub fn validate(what: &str, bytes: &[u8]) -> Result<()> {
+    Validator::new_with_features(WasmFeatures::all())
+        .validate_all(bytes)
+        .map(drop)
+        .map_err(|error| Error::new(format!("the {what} is not valid: {error}")))
 }
 
 /// The content of a module's first custom section of a name, if it has one.

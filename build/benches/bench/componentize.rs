@@ -4,10 +4,11 @@ use std::path::Path;
 
 use eryx_build::error::{Error, Result};
 use eryx_build::layout::Layout;
-use wasmtime::component::{Component, InstancePre, Linker, ResourceTable};
+use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Engine, Store};
+use wasmtime_wasi::WasiCtx;
+use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::native::Wheels;
 use super::peers::Peer;
@@ -27,18 +28,7 @@ script()
 
 /// The component, with all but its instantiation done.
 pub struct Componentize {
-    component: InstancePre<Guest>,
-}
-
-struct Guest {
-    table: ResourceTable,
-    wasi: WasiCtx,
-}
-
-impl WasiView for Guest {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
-    }
+    component: InstancePre<WasiP1Ctx>,
 }
 
 impl Componentize {
@@ -51,15 +41,14 @@ impl Componentize {
         let told = |error: wasmtime::Error| Error::new(format!("{error:?}"));
         let engine = Engine::default();
         let component = Component::from_file(&engine, folder.path().join("app.wasm")).map_err(told)?;
-        let mut linker = Linker::<Guest>::new(&engine);
+        let mut linker = Linker::<WasiP1Ctx>::new(&engine);
         wasmtime_wasi::p2::add_to_linker_sync(&mut linker).map_err(told)?;
         Ok(Self { component: linker.instantiate_pre(&component).map_err(told)? })
     }
 
     fn call(&self, code: &str, stderr: &MemoryOutputPipe) -> wasmtime::Result<String> {
-        let wasi = WasiCtx::builder().stderr(stderr.clone()).build();
-        let guest = Guest { table: ResourceTable::new(), wasi };
-        let mut store = Store::new(self.component.engine(), guest);
+        let wasi = WasiCtx::builder().stderr(stderr.clone()).build_p1();
+        let mut store = Store::new(self.component.engine(), wasi);
         let instance = self.component.instantiate(&mut store)?;
         let run = instance.get_typed_func::<(&str,), (String,)>(&mut store, "run")?;
         Ok(run.call(&mut store, (code,))?.0)

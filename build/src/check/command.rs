@@ -1,10 +1,11 @@
 //! Running a component of the world `command`, as any engine with WASI 0.2 would.
 
-use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::component::{Component, Linker};
 use wasmtime::{Engine, Store};
+use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::bindings::{Command, CommandPre};
 use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
-use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
 
 use super::packages::Interpreter;
 use crate::error::{Error, Result};
@@ -39,19 +40,8 @@ pub struct Ended {
 
 /// A component of the world `command`; every run is a new instance.
 pub struct Program {
-    pre: CommandPre<Guest>,
+    pre: CommandPre<WasiP1Ctx>,
     executor: tokio::runtime::Runtime,
-}
-
-struct Guest {
-    wasi: WasiCtx,
-    table: ResourceTable,
-}
-
-impl WasiView for Guest {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
-    }
 }
 
 impl Program {
@@ -90,8 +80,7 @@ impl Program {
             wasi.preopened_dir(folder, place, FsPerms::ReadWrite)
                 .map_err(|error| Error::new(format!("cannot open `{}`: {error}", folder.display())))?;
         }
-        let guest = Guest { wasi: wasi.build(), table: ResourceTable::new() };
-        let mut store = Store::new(self.pre.engine(), guest);
+        let mut store = Store::new(self.pre.engine(), wasi.build_p1());
         let status = self.executor.block_on(async {
             let program: Command = self.pre.instantiate_async(&mut store).await?;
             program.wasi_cli_run().call_run(&mut store).await

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
+use wasm_encoder::CanonicalFunctionSection;
 use wasm_encoder::reencode::{Error as ReencodeError, Reencode, ReencodeComponent};
-use wasm_encoder::{CanonicalFunctionSection, RawSection};
 use wasmparser::{
     CanonicalFunction, ComponentAlias, ExternalKind, FuncType, InstantiationArg, Parser, Payload, TypeRef,
 };
 
 use super::{malformed, sections};
 use crate::error::Result;
+use crate::wasm::place;
 
 /// The name that wit-component gives the table of its shims.
 const SHIMS: &str = "$imports";
@@ -60,7 +61,6 @@ pub(super) enum Source {
 
 /// A core module, as far as merging has to know it.
 pub(super) struct Core<'a> {
-    module: &'a [u8],
     pub payloads: Vec<Payload<'a>>,
     pub types: Vec<wasmparser::SubType>,
     imports: Vec<wasmparser::Import<'a>>,
@@ -84,9 +84,7 @@ impl<'a> Graph<'a> {
     fn payload(&mut self, component: &'a [u8], payload: Payload<'a>) -> wasmparser::Result<()> {
         match payload {
             Payload::ModuleSection { unchecked_range, .. } => {
-                let place = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
-                let range = place(unchecked_range.start)..place(unchecked_range.end);
-                self.modules.push(Core::read(component.get(range).unwrap_or_default())?);
+                self.modules.push(Core::read(component.get(place(unchecked_range)).unwrap_or_default())?);
             }
             Payload::InstanceSection(section) => {
                 for instance in section {
@@ -222,8 +220,8 @@ impl Roles {
     /// When there is another instance than wit-component makes.
     pub fn of(graph: &Graph<'_>) -> Result<Option<Self>> {
         let (mut shims, mut fillers, mut mains, mut adapters) = (vec![], vec![], vec![], vec![]);
-        for number in (0..).take(graph.instances.len()) {
-            if matches!(graph.instances.get(number as usize), Some(Instance::Exports(_))) {
+        for (number, instance) in (0..).zip(&graph.instances) {
+            if matches!(instance, Instance::Exports(_)) {
                 continue;
             }
             let core = graph.core(number)?;
@@ -263,13 +261,8 @@ impl Roles {
 
 impl<'a> Core<'a> {
     fn read(module: &'a [u8]) -> wasmparser::Result<Self> {
-        let mut core = Self {
-            module,
-            payloads: Vec::new(),
-            types: Vec::new(),
-            imports: Vec::new(),
-            exports: Vec::new(),
-        };
+        let mut core =
+            Self { payloads: Vec::new(), types: Vec::new(), imports: Vec::new(), exports: Vec::new() };
         for payload in Parser::new(0).parse_all(module) {
             let payload = payload?;
             match &payload {
@@ -315,13 +308,6 @@ impl<'a> Core<'a> {
             _ => 0,
         });
         counts.sum()
-    }
-
-    /// A section as it is.
-    pub fn raw(&self, payload: &Payload<'a>) -> Option<RawSection<'a>> {
-        let (id, range) = payload.as_section()?;
-        let place = |offset: u64| usize::try_from(offset).ok();
-        Some(RawSection { id, data: self.module.get(place(range.start)?..place(range.end)?)? })
     }
 
     /// What keeps it from being merged into another one: it may have functions and globals only.

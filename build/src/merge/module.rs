@@ -6,8 +6,8 @@ use std::convert::Infallible;
 use wasm_encoder::reencode::{Error as ReencodeError, Reencode, RoundtripReencoder};
 use wasm_encoder::{
     CodeSection, ConstExpr, CustomSection, DataSection, ElementSection, Elements, EntityType, ExportKind,
-    ExportSection, FuncType, Function, FunctionSection, GlobalSection, ImportSection, Module, NameMap,
-    NameSection, RawSection, RefType, StartSection, TableSection, TableType, TagSection, TypeSection,
+    ExportSection, FuncType, Function, FunctionSection, GlobalSection, ImportSection, MemorySection, Module,
+    NameMap, NameSection, RefType, StartSection, TableSection, TableType, TagSection, TypeSection,
 };
 use wasmparser::{CustomSectionReader, DataKind, KnownCustom, Name, Payload};
 
@@ -57,13 +57,13 @@ pub(super) fn merge(
     for (place, member) in members.iter().enumerate() {
         let mut renumber = plan.renumber(place)?;
         for payload in &member.payloads {
-            sections.add(place == 0, member, payload, &mut renumber).map_err(|error| malformed(&error))?;
+            sections.add(place == 0, payload, &mut renumber).map_err(|error| malformed(&error))?;
         }
     }
 
     let mut imports = ImportSection::new();
     for (function, ty) in &plan.direct {
-        imports.import(IMPORTS, &name(*function), EntityType::Function(*ty));
+        imports.import(IMPORTS, &name(*function), EntityType::Function(plan.ty(*ty)));
     }
     let mut table = sections.table.take().unwrap_or(TableType {
         element_type: RefType::FUNCREF,
@@ -80,9 +80,10 @@ pub(super) fn merge(
     table.maximum = Some(table.minimum);
     let mut signatures = Vec::new();
     for (slot, (_, ty)) in (first..).zip(&plan.bound) {
-        let signature = plan.signature(members, *ty)?;
-        sections.functions.function(*ty);
-        sections.code.function(&through_table(signature.params().len() as u32, slot as i32, *ty));
+        let signature = Plan::signature(members, *ty)?;
+        let ty = plan.ty(*ty);
+        sections.functions.function(ty);
+        sections.code.function(&through_table(signature.params().len() as u32, slot as i32, ty));
         signatures.push(signature);
     }
     let mut exported = ExportSection::new();
@@ -145,15 +146,18 @@ fn through_table(parameters: u32, slot: i32, ty: u32) -> Function {
 /// The functions of the merged module in order: those imported, those of each member, those that lead through the table.
 struct Plan<'a> {
     sources: &'a [Vec<Source>],
-    /// The component's functions that are imported, with their types.
-    direct: Vec<(u32, u32)>,
-    /// The component's functions that are called through the table, with their types.
-    bound: Vec<(u32, u32)>,
+    /// The component's functions that are imported, sorted.
+    direct: Vec<(u32, MemberType)>,
+    /// The component's functions that are called through the table, sorted.
+    bound: Vec<(u32, MemberType)>,
     /// For each member: how many types, functions and globals come before its own.
     bases: Vec<Bases>,
     /// How many functions come before those that lead through the table.
     defined: u32,
 }
+
+/// A member, and a type of its own.
+type MemberType = (usize, u32);
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Bases {
@@ -165,18 +169,16 @@ struct Bases {
 impl<'a> Plan<'a> {
     fn new(members: &[&Core<'_>], sources: &'a [Vec<Source>]) -> Self {
         let (mut direct, mut bound) = (BTreeMap::new(), BTreeMap::new());
-        let mut types = 0;
-        for (member, sources) in members.iter().zip(sources) {
+        for (place, (member, sources)) in members.iter().zip(sources).enumerate() {
             for ((.., ty), source) in member.imported_functions().zip(sources) {
                 match source {
-                    Source::Direct(function) => direct.entry(*function).or_insert(types + ty),
-                    Source::Bound(function) => bound.entry(*function).or_insert(types + ty),
+                    Source::Direct(function) => direct.entry(*function).or_insert((place, ty)),
+                    Source::Bound(function) => bound.entry(*function).or_insert((place, ty)),
                     Source::Member { .. } => continue,
                 };
             }
-            types += member.types.len() as u32;
         }
-        let direct: Vec<(u32, u32)> = direct.into_iter().collect();
+        let direct: Vec<(u32, MemberType)> = direct.into_iter().collect();
         let mut next = Bases { functions: direct.len() as u32, ..Bases::default() };
         let mut bases = Vec::new();
         for member in members {
@@ -190,7 +192,7 @@ impl<'a> Plan<'a> {
 
     /// The number of a function in the merged module.
     fn number(&self, mut source: Source) -> Option<u32> {
-        let at = |list: &[(u32, u32)], function| {
+        let at = |list: &[(u32, MemberType)], function| {
             list.binary_search_by_key(&function, |(function, _)| *function).ok().map(|place| place as u32)
         };
         // A member may export what it imports from another one, but not in a circle.
@@ -221,12 +223,15 @@ impl<'a> Plan<'a> {
         Ok(Renumber { bases, imported })
     }
 
-    /// The signature of a type of the merged module.
-    fn signature(&self, members: &[&Core<'_>], ty: u32) -> Result<FuncType> {
-        let owner = self.bases.iter().rposition(|bases| bases.types <= ty).unwrap_or_default();
-        let own = ty - self.bases.get(owner).map_or(0, |bases| bases.types);
-        let signature = members.get(owner).and_then(|member| member.signature(own));
-        let signature = signature.ok_or_else(|| malformed(&format!("type {own} is no function's")))?;
+    /// What a member's type is in the merged module.
+    fn ty(&self, (member, ty): MemberType) -> u32 {
+        self.bases.get(member).map_or(u32::MAX, |bases| bases.types + ty)
+    }
+
+    /// The signature that a member's type is.
+    fn signature(members: &[&Core<'_>], (member, ty): MemberType) -> Result<FuncType> {
+        let signature = members.get(member).and_then(|core| core.signature(ty));
+        let signature = signature.ok_or_else(|| malformed(&format!("type {ty} is no function's")))?;
         RoundtripReencoder.func_type(signature.clone()).map_err(|error| malformed(&error))
     }
 }
@@ -268,8 +273,7 @@ struct Sections<'a> {
     start: Option<StartSection>,
     elements: ElementSection,
     code: CodeSection,
-    /// The first member's, as it is.
-    memory: Option<RawSection<'a>>,
+    memories: MemorySection,
     data: DataSection,
     custom: Vec<CustomSectionReader<'a>>,
     /// Names of functions, if the first member has such.
@@ -277,11 +281,11 @@ struct Sections<'a> {
 }
 
 impl<'a> Sections<'a> {
-    /// Adds a section of a member. All but the first member may only have functions and globals.
+    /// Adds a section of a member. Only the first may have others than types, functions and globals, see
+    /// [`Core::hindrance`].
     fn add(
         &mut self,
         is_first: bool,
-        member: &Core<'a>,
         payload: &Payload<'a>,
         renumber: &mut Renumber,
     ) -> std::result::Result<(), ReencodeError<Infallible>> {
@@ -301,22 +305,22 @@ impl<'a> Sections<'a> {
                 _ if is_first => self.custom.push(section.clone()),
                 _ => {}
             },
-            Payload::TableSection(section) if is_first => {
+            Payload::TableSection(section) => {
                 for table in section.clone() {
                     self.table = Some(renumber.table_type(table?.ty)?);
                 }
             }
-            Payload::TagSection(section) if is_first => {
-                renumber.parse_tag_section(&mut self.tags, section.clone())?
-            }
-            Payload::ElementSection(section) if is_first => {
+            Payload::TagSection(section) => renumber.parse_tag_section(&mut self.tags, section.clone())?,
+            Payload::ElementSection(section) => {
                 renumber.parse_element_section(&mut self.elements, section.clone())?;
             }
-            Payload::StartSection { func, .. } if is_first => {
+            Payload::StartSection { func, .. } => {
                 self.start = Some(StartSection { function_index: renumber.function_index(*func)? });
             }
-            Payload::MemorySection(_) if is_first => self.memory = member.raw(payload),
-            Payload::DataSection(section) if is_first => {
+            Payload::MemorySection(section) => {
+                renumber.parse_memory_section(&mut self.memories, section.clone())?;
+            }
+            Payload::DataSection(section) => {
                 // Code that uses passive segments cannot be fused. Wizer leaves an empty one for every segment that there
                 // was, and engines keep a record of each in every instance.
                 for data in section.clone() {
@@ -353,9 +357,7 @@ impl<'a> Sections<'a> {
         tables.table(table);
         let mut module = Module::new();
         module.section(&self.types).section(imports).section(&self.functions).section(&tables);
-        if let Some(memory) = &self.memory {
-            module.section(memory);
-        }
+        module.section(&self.memories);
         if !self.tags.is_empty() {
             module.section(&self.tags);
         }
@@ -363,8 +365,7 @@ impl<'a> Sections<'a> {
         if let Some(start) = &self.start {
             module.section(start);
         }
-        module.section(&self.elements);
-        module.section(&self.code).section(&self.data);
+        module.section(&self.elements).section(&self.code).section(&self.data);
         for section in &self.custom {
             module.section(&CustomSection { name: section.name().into(), data: section.data().into() });
         }

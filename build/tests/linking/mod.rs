@@ -9,9 +9,8 @@ use std::fmt::Write as _;
 use eryx_build::fixed;
 use eryx_build::link::{Library, RUNTIME, Role};
 use eryx_build::wasm::{SymbolType, Symbols};
-use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine, Store};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wit_parser::Resolve;
 
 pub const WIT: &str = "package test:link; world answers { export answer: func() -> u32; }";
@@ -108,26 +107,13 @@ pub fn runtime_that(dylink: &str, fields: &str, body: &str) -> Library {
     library(RUNTIME, Role::Shared, &text)
 }
 
-/// What the embedder keeps for a component that is run.
-struct Guest {
-    wasi: WasiCtx,
-    table: ResourceTable,
-}
-
-impl WasiView for Guest {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
-    }
-}
-
 /// Runs a component of the world once, with fixed clocks and the environment variable `NAME`, which is `value`.
 pub fn answer(component: &[u8]) -> u32 {
     let mut config = Config::new();
     config.wasm_component_model(true).wasm_exceptions(true);
     let engine = Engine::new(&config).unwrap();
     let component = Component::from_binary(&engine, component).unwrap();
-    let wasi = fixed::wasi().env("NAME", "value").build();
-    let mut store = Store::new(&engine, Guest { wasi, table: ResourceTable::new() });
+    let mut store = Store::new(&engine, fixed::wasi().env("NAME", "value").build_p1());
     let mut linker = Linker::new(&engine);
     wasmtime_wasi::p2::add_to_linker_sync(&mut linker).unwrap();
     let instance = linker.instantiate(&mut store, &component).unwrap();
