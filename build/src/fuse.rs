@@ -28,6 +28,7 @@ use scan::Scan;
 use crate::error::{Error, Result};
 use crate::link::{Library, Role};
 use crate::wasm;
+use crate::wasm::hints::{self, Hints};
 
 /// What to leave in the module beyond what it needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -45,6 +46,9 @@ pub struct Fused {
     /// The core module. It exports `memory`, `cabi_realloc`, `_initialize` (which runs the constructors) and
     /// what the bindings and the caller asked for.
     pub module: Vec<u8>,
+    /// Where its functions are from, those that it imports first: the place of the library among those that were given, and
+    /// the function's number there. None for those that no library has.
+    pub origins: Vec<Option<(usize, u32)>>,
     /// How many functions of libraries it has.
     pub functions: usize,
     /// How many more the libraries had, which nothing can reach.
@@ -59,6 +63,10 @@ pub struct Fused {
 /// # Errors
 /// When a library is malformed, uses passive segments, or needs a symbol that nobody defines.
 pub fn fuse(libraries: &[&Library], exports: &[&str], stack: u32, options: Options) -> Result<Fused> {
+    let hints: Vec<Hints> = libraries
+        .iter()
+        .map(|library| hints::read(&library.module).map_err(|error| parse::malformed(&library.name, &error)))
+        .collect::<Result<_>>()?;
     let libraries: Vec<Parsed<'_>> = libraries
         .iter()
         .map(|library| Parsed::read(&library.name, library.role == Role::Extension, &library.module))
@@ -107,8 +115,20 @@ pub fn fuse(libraries: &[&Library], exports: &[&str], stack: u32, options: Optio
         debug_names: options.debug_names,
     }
     .emit()?;
+    let origins: Vec<Option<(usize, u32)>> = order
+        .iter()
+        .map(|callee| match *callee {
+            Callee::Body { library, function } => Some((library as usize, function)),
+            _ => None,
+        })
+        .collect();
+    let hints = (0..).zip(&origins).filter_map(|(number, origin)| {
+        let (library, function) = (*origin)?;
+        Some((number, hints.get(library)?.get(&function)?.clone()))
+    });
+    let module = hints::attach(&module, &hints.collect())?;
     wasm::validate("fused module", &module)?;
-    let mut fused = Fused { module, functions: 0, dropped: 0, dropped_bytes: 0 };
+    let mut fused = Fused { module, origins, functions: 0, dropped: 0, dropped_bytes: 0 };
     for (library, parsed) in (0..).zip(&libraries) {
         for (function, defined) in (0..).zip(&parsed.functions) {
             let parse::Function::Defined { body, .. } = defined else { continue };

@@ -248,6 +248,7 @@ impl Planner<'_> {
         let recipe = self.recipe("cpython")?;
         let mut inputs = self.compile_inputs(&recipe)?;
         inputs.insert("python".to_owned(), Input::Step(self.build_python()?));
+        self.local(&mut inputs, "training", "recipes/cpython/profile")?;
         let profile = self.profile(&recipe, &inputs)?;
         inputs.insert("profile".to_owned(), Input::Step(profile));
         let params = json!(recipe.build_key());
@@ -261,7 +262,6 @@ impl Planner<'_> {
         source_inputs(&mut inputs, &sources);
         // Its LLVM is the library of the tool that writes profiles.
         inputs.insert("rust".to_owned(), Input::Step(self.rust()?));
-        self.local(&mut inputs, "profile", "recipes/cpython/profile")?;
         let params = json!({ "recipe": recipe.build_key(), "sources": source_keys(&sources) });
         Ok(self.add("profile", Kind::Profile(Box::new(recipe.clone()), sources), params, inputs))
     }

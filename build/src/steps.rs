@@ -30,6 +30,7 @@ pub mod rust;
 pub mod sysroot;
 pub mod toolchain;
 pub mod tools;
+mod train;
 pub mod verify;
 
 /// Fixed in every environment and file, so that no result depends on when it was made: the date of the

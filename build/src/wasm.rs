@@ -14,6 +14,8 @@ use wasmparser::{
 
 use crate::error::{Error, Result};
 
+pub mod count;
+pub mod hints;
 mod stub;
 
 pub use stub::stub;

@@ -223,6 +223,8 @@ fn config(options: &EmbedderOptions, interruptible: bool) -> Config {
         .wasm_exceptions(true)
         .wasm_function_references(true)
         .wasm_gc(true)
+        // Components of ours tell which of Python's branches hardly ever go one way.
+        .wasm_branch_hinting(true)
         // The watcher of time limits holds an address in a guest's memory.
         .memory_may_move(false)
         // The memory of a pre-initialised component is an image of this size at most; below it, it is always mapped.

@@ -11,6 +11,7 @@ use wasmparser::{
 
 use super::{malformed, sections};
 use crate::error::Result;
+use crate::wasm::hints::{self, Hints};
 use crate::wasm::place;
 
 /// The name that wit-component gives the table of its shims.
@@ -62,6 +63,7 @@ pub(super) enum Source {
 /// A core module, as far as merging has to know it.
 pub(super) struct Core<'a> {
     pub payloads: Vec<Payload<'a>>,
+    pub hints: Hints,
     pub types: Vec<wasmparser::SubType>,
     imports: Vec<wasmparser::Import<'a>>,
     exports: Vec<wasmparser::Export<'a>>,
@@ -261,8 +263,13 @@ impl Roles {
 
 impl<'a> Core<'a> {
     fn read(module: &'a [u8]) -> wasmparser::Result<Self> {
-        let mut core =
-            Self { payloads: Vec::new(), types: Vec::new(), imports: Vec::new(), exports: Vec::new() };
+        let mut core = Self {
+            payloads: Vec::new(),
+            hints: hints::read(module)?,
+            types: Vec::new(),
+            imports: Vec::new(),
+            exports: Vec::new(),
+        };
         for payload in Parser::new(0).parse_all(module) {
             let payload = payload?;
             match &payload {

@@ -14,6 +14,7 @@ use wasmparser::{CustomSectionReader, DataKind, KnownCustom, Name, Payload};
 use super::graph::{Core, Source};
 use super::{IMPORTS, MODULE, malformed};
 use crate::error::Result;
+use crate::wasm::hints::{self, Hints};
 
 /// The name under which the merged module exports its table.
 pub(super) const TABLE: &str = "$imports";
@@ -95,8 +96,16 @@ pub(super) fn merge(
         exported.export(&export_name(member, name), ExportKind::Func, number);
     }
 
+    let mut hints = Hints::new();
+    for (member, core) in members.iter().enumerate() {
+        for (&function, known) in &core.hints {
+            hints.extend(
+                plan.number(Source::Member { member, function }).map(|number| (number, known.clone())),
+            );
+        }
+    }
     Ok(Merged {
-        module: sections.finish(&imports, table, &exported),
+        module: hints::attach(&sections.finish(&imports, table, &exported), &hints)?,
         direct: plan.direct.iter().map(|(function, _)| *function).collect(),
         slots: plan.bound.iter().map(|(function, _)| *function).collect(),
         signatures,
@@ -302,6 +311,8 @@ impl<'a> Sections<'a> {
                 KnownCustom::Name(subsections) if is_first || !self.names.is_empty() => {
                     self.add_names(subsections, renumber)?;
                 }
+                // They are told anew, as what they are about has moved.
+                KnownCustom::BranchHints(_) => {}
                 _ if is_first => self.custom.push(section.clone()),
                 _ => {}
             },

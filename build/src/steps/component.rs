@@ -20,7 +20,7 @@ use crate::preview1;
 use crate::wasm::Symbols;
 
 /// Changes when the result changes for equal inputs.
-pub const REVISION: u32 = 10;
+pub const REVISION: u32 = 11;
 
 /// The file name of the component in the result.
 pub const COMPONENT: &str = "component.wasm";

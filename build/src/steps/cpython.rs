@@ -3,14 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::cpython_dev::LIBRARY;
 use super::cross::{CFLAGS, Cross, words};
 use super::library::shown;
-use super::{Work, copy_tree, write};
+use super::{Work, component, copy_tree, train, write};
 use crate::error::{Error, Result};
 use crate::recipe::{Answers, Backend, Recipe};
+use crate::wasm::{count, hints};
 
 /// Changes when the result changes for equal inputs.
-pub const REVISION: u32 = 5;
+pub const REVISION: u32 = 6;
 
 /// The interpreter is optimised as a whole when it is linked.
 const WHOLE_PROGRAM: &[&str] = &["-flto=full", "-O3"];
@@ -69,7 +71,9 @@ pub fn build(work: &Work, recipe: &Recipe) -> Result<()> {
     flags.push(format!("-fprofile-use={}", profile.display()));
     let compiled = compile(work, recipe, &flags, LOOP_CFLAGS)?;
     let flags = [WHOLE_PROGRAM, LINKED].concat();
-    link(work, recipe, &compiled, &flags, &[], &work.out.join("lib/libpython3.14.so"))?;
+    let library = work.out.join("lib").join(LIBRARY);
+    link(work, recipe, &compiled, &flags, &[], &library)?;
+    tell_rare(work, &compiled, &library)?;
     let include = work.out.join("include/python3.14");
     copy_tree(&compiled.source.join("Include"), &include, &|_| true)?;
     super::copy(&compiled.build.join("pyconfig.h"), &include.join("pyconfig.h"))?;
@@ -77,6 +81,28 @@ pub fn build(work: &Work, recipe: &Recipe) -> Result<()> {
     copy_library(&compiled, &stdlib, &kept)?;
     work.scrub()?;
     compile_python(work, &stdlib, STDLIB)
+}
+
+/// Tells in the interpreter's library which of its branches hardly ever go one way, for engines that lay code out by it.
+/// clang, which lays out by the profile, cannot tell them; and of the loop it has none.
+///
+/// # Errors
+/// When the training fails.
+fn tell_rare(work: &Work, compiled: &Compiled, library: &Path) -> Result<()> {
+    let folder = library.parent().unwrap_or(&work.out);
+    let (fused, place) = train::fused(work, compiled, component::shared(folder, LIBRARY)?)?;
+    let counts = train::run(&count::counted(&fused.module)?, &work.log, |store, instance| {
+        let memory = instance.get_memory(&mut *store, count::COUNTS);
+        memory
+            .map(|memory| memory.data(&*store).to_vec())
+            .ok_or_else(|| wasmtime::Error::msg("the module has no counts"))
+    })?;
+    let rare = count::rare(&fused.module, &counts)?;
+    let own = rare.into_iter().filter_map(|(number, rare)| {
+        let (library, function) = (*fused.origins.get(number as usize)?)?;
+        (library == place).then_some((function, rare))
+    });
+    write(library, hints::attach(&fs::read(library)?, &own.collect())?)
 }
 
 /// Configures the interpreter and compiles its objects with `flags`, and that of its loop with `of_loop` besides. They are

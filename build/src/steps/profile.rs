@@ -1,34 +1,31 @@
 //! What the interpreter does most, for the compiler: CPython is built so that it counts, runs the tests of its own
 //! profile-guided build (`recipes/cpython/profile`), and the counts are made into a profile.
 //!
-//! It runs as the interpreter of a component does, prelinked and in a world in which nothing differs between two runs
-//! ([`crate::fixed`]), so equal inputs give an equal profile.
+//! Equal inputs give an equal profile, see [`super::train`].
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use wasmparser::{BinaryReader, Parser, Payload, RelocSectionReader};
-use wasmtime::{Engine, Instance, Linker, Module, Store};
-use wasmtime_wasi::I32Exit;
-use wasmtime_wasi::cli::OutputFile;
-use wasmtime_wasi::p1::{self, WasiP1Ctx};
+use wasmtime::{Instance, Store};
+use wasmtime_wasi::p1::WasiP1Ctx;
 
-use super::cpython::{self, Compiled, PREFIX, STDLIB};
+use super::cpython::{self, Compiled};
 use super::cpython_dev::LIBRARY;
-use super::{Work, component, write};
-use crate::command::Log;
+use super::cross::words;
+use super::{Work, component, train, write};
 use crate::error::{Error, Result};
-use crate::fixed;
-use crate::fuse;
-use crate::image::{self, Content, Entry};
-use crate::link::{Library, STACK_SIZE};
 use crate::recipe::{Recipe, Source};
 
 /// Changes when the result changes for equal inputs.
-pub const REVISION: u32 = 1;
+pub const REVISION: u32 = 2;
 
 /// The file name of the profile in the result.
 pub const PROFILE: &str = "cpython.profdata";
+
+/// Room for the targets of indirect calls is reserved in advance, by default one for each such call in the whole program:
+/// what starts Python took all of it.
+const COUNTING: &[&str] = &["-fprofile-generate", "-mllvm", "-vp-counters-per-site=16"];
 
 /// The parts of compiler-rt's profile library that count and write; its others are about files.
 const RUNTIME: &[&str] = &[
@@ -48,7 +45,7 @@ const RUNTIME: &[&str] = &[
 pub fn take(work: &Work, recipe: &Recipe, sources: &[Source]) -> Result<()> {
     let llvm = work.dir.join("llvm");
     work.unpack(sources, &[], &llvm)?;
-    let compiled = cpython::compile(work, recipe, &["-fprofile-generate".to_owned()], &[])?;
+    let compiled = cpython::compile(work, recipe, &words(COUNTING), &[])?;
     for archive in cpython::archives_of(&compiled)? {
         let mut bytes = fs::read(&archive)?;
         absolute(&mut bytes).map_err(|error| error.context(format!("`{}`", archive.display())))?;
@@ -56,9 +53,9 @@ pub fn take(work: &Work, recipe: &Recipe, sources: &[Source]) -> Result<()> {
     }
     let objects = counters(work, &compiled, &llvm.join("compiler-rt"))?;
     cpython::link(work, recipe, &compiled, &[], &objects, &work.dir.join(LIBRARY))?;
-    let module = fused(work, &compiled)?;
+    let module = train::fused(work, &compiled, component::shared(&work.dir, LIBRARY)?)?.0.module;
     let raw = work.dir.join("counts.profraw");
-    write(&raw, with_stack(|| train(&module, &work.log))?)?;
+    write(&raw, train::run(&module, &work.log, written)?)?;
     work.cmd(llvm.join("tools/usr/lib/llvm-22/bin/llvm-profdata"))
         .env("LD_LIBRARY_PATH", work.input("rust")?.join("lib/x86_64-linux-gnu"))
         .args(["merge", "-o"])
@@ -74,7 +71,7 @@ fn counters(work: &Work, compiled: &Compiled, compiler_rt: &Path) -> Result<Vec<
         [&folder, &compiler_rt.join("include")].map(|folder| format!("-I{}", folder.display())).to_vec();
     // There is one thread, in which the compiler's atomic operations are plain ones.
     flags.push("-DCOMPILER_RT_HAS_ATOMICS=1".to_owned());
-    let ours = work.input("profile")?.join("train.c");
+    let ours = work.input("training")?.join("counts.c");
     let mut objects = Vec::new();
     for source in RUNTIME.iter().map(|name| folder.join(name)).chain([ours]) {
         let name = source.file_name().unwrap_or_default();
@@ -91,7 +88,7 @@ const RELATIVE: u8 = 23;
 const ABSOLUTE: u8 = 5;
 
 /// Makes absolute addresses of relative ones in the objects of an archive, where they stand. Records of counters have
-/// relative addresses, and the linker has no relocation for them in a shared library; `train.c` undoes it.
+/// relative addresses, and the linker has no relocation for them in a shared library; `counts.c` undoes it.
 ///
 /// # Errors
 /// When it is no archive, or an object in it is malformed.
@@ -137,79 +134,16 @@ fn relative(object: &[u8]) -> wasmparser::Result<Vec<u64>> {
     Ok(found)
 }
 
-/// Makes one module of the interpreter, its library with the tests, and the script.
-fn fused(work: &Work, compiled: &Compiled) -> Result<Vec<u8>> {
-    let stdlib = work.dir.join("stdlib");
-    cpython::copy_library(compiled, &stdlib, &|path| {
-        !path.components().any(|part| part.as_os_str() == "__pycache__")
-    })?;
-    // To read a longer path takes longer, and would count.
-    work.scrub_folder(&stdlib)?;
-    let mut entries = Vec::new();
-    component::add_files(&mut entries, &mut Vec::new(), &stdlib, STDLIB)?;
-    let script = fs::read(work.input("profile")?.join("train.py"))?;
-    let content = Content::File { bytes: script, executable: false };
-    entries.push(Entry { path: format!("{PREFIX}/lib/train.py"), content });
-    let mut libraries = component::system_libraries(work, image::library(&image::encode(&entries)?))?;
-    libraries.push(component::shared(&work.dir, LIBRARY)?);
-    component::keep_needed(&mut libraries, &[LIBRARY])?;
-    component::redirect(&mut libraries)?;
-    let libraries: Vec<&Library> = libraries.iter().collect();
-    let options = fuse::Options::default();
-    Ok(fuse::fuse(&libraries, &[], STACK_SIZE, options)?.module)
-}
-
-/// Runs `work` where deep recursion in the guest ends as the guest's own error.
-fn with_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    std::thread::scope(|scope| {
-        let builder = std::thread::Builder::new().stack_size(fixed::THREAD_STACK);
-        let thread = builder.spawn_scoped(scope, work)?;
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
-}
-
-/// Runs the training and returns the counts. What is printed goes to the log as it comes.
-fn train(module: &[u8], log: &Log) -> Result<Vec<u8>> {
-    let engine = Engine::new(&fixed::config()).map_err(|error| told(&error))?;
-    let compiled = Module::new(&engine, module).map_err(|error| told(&error))?;
-    let mut linker: Linker<WasiP1Ctx> = Linker::new(&engine);
-    p1::add_to_linker_sync(&mut linker, |context| context).map_err(|error| told(&error))?;
-    linker.define_unknown_imports_as_traps(&compiled).map_err(|error| told(&error))?;
-    let (output, begin) = log.begin("train")?;
-    let output = OutputFile::new(output);
-    let mut store = Store::new(&engine, fixed::wasi().stdout(output.clone()).stderr(output).build_p1());
-    match run(&mut store, &linker, &compiled) {
-        Ok(counts) => Ok(counts),
-        Err(error) => Err(log.failure(told(&error).to_string(), begin)?),
-    }
-}
-
-fn run(
-    store: &mut Store<WasiP1Ctx>,
-    linker: &Linker<WasiP1Ctx>,
-    module: &Module,
-) -> wasmtime::Result<Vec<u8>> {
-    let instance = linker.instantiate(&mut *store, module)?;
-    instance.get_typed_func::<(), ()>(&mut *store, "_initialize")?.call(&mut *store, ())?;
-    let status = number(store, &instance, "__eryx_train")?;
-    if status != 0 {
-        return Err(I32Exit(status.cast_signed()).into());
-    }
-    let (begin, length) =
-        (number(store, &instance, "__eryx_profile")?, number(store, &instance, "__eryx_profile_length")?);
+/// Has the interpreter write its counts, and takes them from its memory.
+fn written(store: &mut Store<WasiP1Ctx>, instance: &Instance) -> wasmtime::Result<Vec<u8>> {
+    let mut call =
+        |function: &str| instance.get_typed_func::<(), u32>(&mut *store, function)?.call(&mut *store, ());
+    let (begin, length) = (call("__eryx_profile")?, call("__eryx_profile_length")?);
     let memory = instance.get_memory(&mut *store, "memory");
     let counts = memory.and_then(|memory| {
         memory.data(&*store).get(begin as usize..)?.get(..length as usize).map(<[u8]>::to_vec)
     });
-    counts.ok_or_else(|| wasmtime::Error::msg("the counts lie outside of the memory"))
-}
-
-fn number(store: &mut Store<WasiP1Ctx>, instance: &Instance, function: &str) -> wasmtime::Result<u32> {
-    instance.get_typed_func::<(), u32>(&mut *store, function)?.call(&mut *store, ())
-}
-
-fn told(error: &wasmtime::Error) -> Error {
-    Error::of_chain(error.chain()).context("cannot train the interpreter")
+    counts.filter(|_| begin != 0).ok_or_else(|| wasmtime::Error::msg("the counts could not be written"))
 }
 
 #[cfg(test)]

@@ -1,12 +1,9 @@
-/* Runs a Python script in an interpreter that counts what it does, and hands the counts over.
+/* Hands over what an interpreter has counted that was compiled for it.
 
    The counts are written by compiler-rt's profile library, whose own way out is a file. Here whoever runs the
    module takes them from its memory. */
 
-#include <Python.h>
-
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,9 +11,6 @@
 #include "InstrProfilingInternal.h"
 
 #define EXPORT(name) __attribute__((export_name(name), visibility("default")))
-
-#define PREFIX L"/usr"
-#define SCRIPT L"/usr/lib/train.py"
 
 /* Tells the library that counts are kept in memory: else its constructor would ask for a file. */
 int __llvm_profile_runtime = 0;
@@ -47,12 +41,6 @@ static uint32_t append(ProfDataWriter *writer, ProfDataIOVec *parts, uint32_t nu
     return 0;
 }
 
-static int fail(const char *what)
-{
-    fprintf(stderr, "train: %s\n", what);
-    return 1;
-}
-
 /* The address of a function's counts is relative to the record that holds it. For that there is no relocation in a
    shared library, so the build has the linker make absolute addresses, off by the place of the field in its record
    (build/src/steps/profile.rs). */
@@ -64,42 +52,12 @@ static void make_relative(void)
     }
 }
 
-/* Returns 0, or 1 when Python could not be started, the script raised, or the counts could not be written. */
-EXPORT("__eryx_train") int train(void)
-{
-    PyPreConfig before;
-    PyPreConfig_InitIsolatedConfig(&before);
-    before.utf8_mode = 1;
-    if (PyStatus_Exception(Py_PreInitialize(&before))) {
-        return fail("python could not be prepared");
-    }
-    PyConfig config;
-    PyConfig_InitIsolatedConfig(&config);
-    config.write_bytecode = 0;
-    config.use_hash_seed = 1;
-    config.hash_seed = 0;
-    config.pathconfig_warnings = 0;
-    if (PyStatus_Exception(PyConfig_SetString(&config, &config.home, PREFIX)) ||
-        PyStatus_Exception(PyConfig_SetString(&config, &config.executable, L"")) ||
-        PyStatus_Exception(PyConfig_SetString(&config, &config.run_filename, SCRIPT)) ||
-        PyStatus_Exception(Py_InitializeFromConfig(&config))) {
-        return fail("python could not be started");
-    }
-    PyConfig_Clear(&config);
-    if (Py_RunMain() != 0) {
-        return fail("the script failed");
-    }
-    make_relative();
-    ProfDataWriter writer = {append, NULL};
-    if (lprofWriteData(&writer, lprofGetVPDataReader(), 0) != 0) {
-        return fail("the counts could not be written");
-    }
-    return 0;
-}
-
+/* Called once. Returns null when the counts could not be written. */
 EXPORT("__eryx_profile") const char *profile(void)
 {
-    return counts;
+    make_relative();
+    ProfDataWriter writer = {append, NULL};
+    return lprofWriteData(&writer, lprofGetVPDataReader(), 0) == 0 ? counts : NULL;
 }
 
 EXPORT("__eryx_profile_length") size_t profile_length(void)
