@@ -223,7 +223,8 @@ fn config(options: &EmbedderOptions, interruptible: bool) -> Config {
         .wasm_exceptions(true)
         .wasm_function_references(true)
         .wasm_gc(true)
-        // Components of ours tell which of Python's branches hardly ever go one way.
+        // Components of ours tell which of Python's branches hardly ever go one way. The engine has this off by default, as it
+        // was not fuzzed yet; all that hints decide is where code lies.
         .wasm_branch_hinting(true)
         // The watcher of time limits holds an address in a guest's memory.
         .memory_may_move(false)

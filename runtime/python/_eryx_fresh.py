@@ -12,6 +12,9 @@ import _eryx
 
 #: The random streams that each instance has to seed; the others are marked, and seed themselves when first used.
 _generators = []
+#: What else each instance has to do, see `find_duties`.
+_duties = []
+_logging = None
 #: The length of a Mersenne twister's state. A position behind its end marks a state that must not be used: CPython and
 #: numpy are patched so that they then seed it from the system (`0006-late-seed.patch`, `0002-late-seed.patch`).
 _LENGTH = 624
@@ -26,17 +29,28 @@ def prepare():
     """
     _forget()
     _generators[:] = _mark(_find_generators())
+    find_duties()
+
+
+def find_duties():
+    """Finds what instances have to do. Which modules there are is known by now, so that none of them has to look."""
+    global _logging
+    _logging = sys.modules.get("logging")
+    _duties[:] = [salt_xml] * ("pyexpat" in sys.modules) + [_restart_log] * (_logging is not None)
 
 
 def refresh():
     """In an instance that starts from a saved memory, before anything else runs in it."""
-    if "pyexpat" in sys.modules:
-        salt_xml()
-    if logging := sys.modules.get("logging"):
-        logging._startTime = time.time_ns()
-    for generator in _generators:
-        _renew(generator)
-    _generators.clear()
+    for duty in _duties:
+        duty()
+    if _generators:
+        for generator in _generators:
+            _renew(generator)
+        _generators.clear()
+
+
+def _restart_log():
+    _logging._startTime = time.time_ns()
 
 
 def salt_xml():

@@ -73,6 +73,7 @@ def settle():
 
 def _gather():
     """Makes anew what calls write to: so it lies side by side."""
+    _eryx_fresh.find_duties()
     functions = _functions_run()
     # What is replaced is kept until all is done: else the next one would take its place.
     old = [_eryx_session._session]

@@ -53,12 +53,14 @@ class Fresh(unittest.TestCase):
         saved = sys.modules.pop("pyexpat", None)
         if saved is not None:
             self.addCleanup(sys.modules.__setitem__, "pyexpat", saved)
+        _eryx_fresh.prepare()
         _eryx_fresh.refresh()
         self.assertEqual(EMBEDDER.salts, [], "there can be no parser yet")
         import pyexpat  # noqa: F401
 
         self.assertEqual(len(EMBEDDER.salts), 1)
         # As in an instance of a memory that was saved with the module in it.
+        _eryx_fresh.prepare()
         _eryx_fresh.refresh()
         self.assertEqual([len(salt) for salt in EMBEDDER.salts], [8, 8])
         self.assertEqual(len({*EMBEDDER.salts}), 2)
