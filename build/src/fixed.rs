@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use wasmtime::Config;
+use wasmtime::{Config, Engine, Linker, Module};
+use wasmtime_wasi::p1::{self, WasiP1Ctx};
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtxBuilder};
 
 /// The wasm stack in bytes; generous, since code that is not optimised takes more of it.
@@ -38,6 +39,20 @@ pub fn wasi() -> WasiCtxBuilder {
         .wall_clock(Fixed)
         .monotonic_clock(Ticking(AtomicU64::new(0)));
     wasi
+}
+
+/// Compiles a module, and links it with WASI preview1. Whatever else it imports is an embedder's, of which there is none: it
+/// traps.
+///
+/// # Errors
+/// When the module is not valid, or the engine cannot be made.
+pub fn compile(config: &Config, module: &[u8]) -> wasmtime::Result<(Module, Linker<WasiP1Ctx>)> {
+    let engine = Engine::new(config)?;
+    let module = Module::new(&engine, module)?;
+    let mut linker = Linker::new(&engine);
+    p1::add_to_linker_sync(&mut linker, |context| context)?;
+    linker.define_unknown_imports_as_traps(&module)?;
+    Ok((module, linker))
 }
 
 /// A wall clock that stands still.

@@ -128,13 +128,12 @@ pub fn fuse(libraries: &[&Library], exports: &[&str], stack: u32, options: Optio
     });
     let module = hints::attach(&module, &hints.collect())?;
     wasm::validate("fused module", &module)?;
-    let mut fused = Fused { module, origins, functions: 0, dropped: 0, dropped_bytes: 0 };
+    let mut fused =
+        Fused { module, functions: origins.iter().flatten().count(), origins, dropped: 0, dropped_bytes: 0 };
     for (library, parsed) in (0..).zip(&libraries) {
         for (function, defined) in (0..).zip(&parsed.functions) {
             let parse::Function::Defined { body, .. } = defined else { continue };
-            if reachable.contains(&Callee::Body { library, function }) {
-                fused.functions += 1;
-            } else {
+            if !reachable.contains(&Callee::Body { library, function }) {
                 fused.dropped += 1;
                 fused.dropped_bytes += body.as_bytes().len();
             }

@@ -16,7 +16,7 @@ use wit_parser::{Resolve, World, WorldId, WorldItem};
 use crate::error::{Error, Result};
 use crate::fuse::{self, Fused};
 use crate::merge;
-use crate::wasm::{SymbolType, Symbols, custom_section, validate, without_debug};
+use crate::wasm::{SymbolType, Symbols, custom_section, malformed, validate, without_debug};
 
 /// The guest's stack in bytes. CPython needs more than the linker's default of 1 MiB; an embedder's
 /// `max_wasm_stack` must be larger than what the guest can use of it.
@@ -138,7 +138,7 @@ fn check_exports(libraries: &[Library], resolve: &Resolve, world: WorldId, name:
         // The bindings need it, so the check of symbols tells, and of whatever else is missing.
         return Ok(());
     };
-    let section = custom_section(&runtime.module, EXPORTS)?;
+    let section = custom_section(&runtime.module, EXPORTS).map_err(malformed)?;
     let had: Vec<&str> = std::str::from_utf8(section.unwrap_or_default())
         .map_err(|_| Error::new(format!("`{RUNTIME}` has a malformed section `{EXPORTS}`")))?
         .lines()

@@ -7,9 +7,9 @@
 //! (`runtime/src/preinit.rs`).
 
 use serde_json::json;
-use wasmtime::{Config, Engine, Instance, Linker, Module, OptLevel, Store, Val};
+use wasmtime::{Config, Instance, Linker, Module, OptLevel, Store, Val};
 use wasmtime_wasi::cli::OutputFile;
-use wasmtime_wasi::p1::{self, WasiP1Ctx};
+use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wizer::{InstanceState, SnapshotVal, ValType, Wizer};
 
@@ -50,19 +50,14 @@ pub fn preinitialise(module: &[u8], request: &Request, log: &Log) -> Result<Prep
     let mut wizer = Wizer::new();
     wizer.init_func(EXPORT);
     let (context, instrumented) = wizer.instrument(module).map_err(|error| told(&error))?;
-    let engine = Engine::new(&config()).map_err(|error| told(&error))?;
-    let compiled = Module::new(&engine, &instrumented).map_err(|error| told(&error))?;
-    let mut linker: Linker<WasiP1Ctx> = Linker::new(&engine);
-    p1::add_to_linker_sync(&mut linker, |context| context).map_err(|error| told(&error))?;
-    // The embedder's functions: there is none to call yet.
-    linker.define_unknown_imports_as_traps(&compiled).map_err(|error| told(&error))?;
+    let (compiled, linker) = fixed::compile(&config(), &instrumented).map_err(|error| told(&error))?;
 
     let input = json!({ "imports": request.imports, "setup": request.setup }).to_string();
     let (output, begin) = log.begin("pre-initialise")?;
     let output = OutputFile::new(output);
     let wasi =
         fixed::wasi().stdin(MemoryInputPipe::new(input)).stdout(output.clone()).stderr(output).build_p1();
-    let mut store = Store::new(&engine, wasi);
+    let mut store = Store::new(linker.engine(), wasi);
     let done = run(&mut store, &linker, &compiled);
     let printed = log.since(begin)?;
     let instance = match done {

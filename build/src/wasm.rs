@@ -104,12 +104,25 @@ impl Symbols {
 /// # Errors
 /// When the bytes are no valid core module.
 pub fn without_debug(module: &[u8]) -> Result<Vec<u8>> {
+    carry_over(module, left_out, |_, _| {})
+}
+
+/// A module without the custom sections whose names are `left_out`; `before` may write others before each section.
+///
+/// # Errors
+/// When the bytes are no valid core module.
+fn carry_over(
+    module: &[u8],
+    left_out: impl Fn(&str) -> bool,
+    before: impl Fn(&Payload<'_>, &mut Vec<u8>),
+) -> Result<Vec<u8>> {
     let mut out = module.get(..8).ok_or_else(|| malformed("it is too short"))?.to_vec();
     for payload in Parser::new(0).parse_all(module) {
         let payload = payload.map_err(malformed)?;
         if matches!(&payload, Payload::CustomSection(section) if left_out(section.name())) {
             continue;
         }
+        before(&payload, &mut out);
         if let Some((id, range)) = payload.as_section() {
             let data = module.get(place(range)).ok_or_else(|| malformed("a section is cut off"))?;
             RawSection { id, data }.append_to(&mut out);
@@ -140,9 +153,9 @@ pub fn validate(what: &str, bytes: &[u8]) -> Result<()> {
 ///
 /// # Errors
 /// When the module cannot be parsed.
-pub fn custom_section<'a>(module: &'a [u8], name: &str) -> Result<Option<&'a [u8]>> {
+pub fn custom_section<'a>(module: &'a [u8], name: &str) -> wasmparser::Result<Option<&'a [u8]>> {
     for payload in Parser::new(0).parse_all(module) {
-        if let Payload::CustomSection(section) = payload.map_err(malformed)?
+        if let Payload::CustomSection(section) = payload?
             && section.name() == name
         {
             return Ok(Some(section.data()));
@@ -156,7 +169,7 @@ fn left_out(section: &str) -> bool {
     section.starts_with(".debug") || section.starts_with("eryx.")
 }
 
-fn malformed(error: impl fmt::Display) -> Error {
+pub(crate) fn malformed(error: impl fmt::Display) -> Error {
     Error::new(format!("malformed WebAssembly module: {error}"))
 }
 

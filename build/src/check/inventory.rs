@@ -9,17 +9,11 @@ use wasmparser::{
 };
 
 use super::features::Features;
+use crate::wasm::hints;
 
 /// Custom sections that say something useful to an embedder or a debugger and hold no build paths.
-const ALLOWED_CUSTOM: [&str; 7] = [
-    "name",
-    "producers",
-    "target_features",
-    "dylink.0",
-    "component-name",
-    "component-type",
-    "metadata.code.branch_hint",
-];
+const ALLOWED_CUSTOM: [&str; 7] =
+    ["name", "producers", "target_features", "dylink.0", "component-name", "component-type", hints::SECTION];
 
 /// One kind of thing in a component file.
 #[derive(Debug, Clone, PartialEq, Eq)]

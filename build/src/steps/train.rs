@@ -6,10 +6,10 @@
 
 use std::fs;
 
-use wasmtime::{Engine, Instance, Linker, Module, Store};
+use wasmtime::{Instance, Linker, Module, Store};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::cli::OutputFile;
-use wasmtime_wasi::p1::{self, WasiP1Ctx};
+use wasmtime_wasi::p1::WasiP1Ctx;
 
 use super::cpython::{self, Compiled, STDLIB};
 use super::cpython_dev::LIBRARY;
@@ -75,14 +75,11 @@ fn run_here<T>(
     log: &Log,
     take: impl FnOnce(&mut Store<WasiP1Ctx>, &Instance) -> wasmtime::Result<T>,
 ) -> Result<T> {
-    let engine = Engine::new(&fixed::config()).map_err(|error| told(&error))?;
-    let compiled = Module::new(&engine, module).map_err(|error| told(&error))?;
-    let mut linker: Linker<WasiP1Ctx> = Linker::new(&engine);
-    p1::add_to_linker_sync(&mut linker, |context| context).map_err(|error| told(&error))?;
-    linker.define_unknown_imports_as_traps(&compiled).map_err(|error| told(&error))?;
+    let (compiled, linker) = fixed::compile(&fixed::config(), module).map_err(|error| told(&error))?;
     let (output, begin) = log.begin("train")?;
     let output = OutputFile::new(output);
-    let mut store = Store::new(&engine, fixed::wasi().stdout(output.clone()).stderr(output).build_p1());
+    let mut store =
+        Store::new(linker.engine(), fixed::wasi().stdout(output.clone()).stderr(output).build_p1());
     match trained(&mut store, &linker, &compiled).and_then(|instance| take(&mut store, &instance)) {
         Ok(taken) => Ok(taken),
         Err(error) => Err(log.failure(told(&error).to_string(), begin)?),

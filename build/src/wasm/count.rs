@@ -8,7 +8,9 @@ use wasm_encoder::reencode::{Error as ReencodeError, Reencode, utils};
 use wasm_encoder::{
     CodeSection, ExportKind, ExportSection, Function, MemArg, MemArgTarget, MemorySection, MemoryType, Module,
 };
-use wasmparser::{ExportSectionReader, FunctionBody, MemorySectionReader, Operator, Parser};
+use wasmparser::{
+    BinaryReaderError, ExportSectionReader, FunctionBody, MemorySectionReader, Operator, Parser,
+};
 
 use super::hints::{Hints, for_each_function};
 use super::malformed;
@@ -32,14 +34,13 @@ const PAGE: usize = 1 << 16;
 /// When the bytes are no core module.
 pub fn counted(module: &[u8]) -> Result<Vec<u8>> {
     let mut parts = 0;
-    for_each_function(
-        module,
-        |_| Ok(()),
-        |_, body| {
-            parts += 1;
-            for_each_part(body, |_, begins| parts += usize::from(begins))
-        },
-    )
+    for_each_function(module, |_, body| {
+        parts += 1;
+        for_each_part(body, |_, begins| {
+            parts += usize::from(begins);
+            Ok(())
+        })
+    })
     .map_err(malformed)?;
     let mut counter = Counter { parts, next: 0 };
     let mut out = Module::new();
@@ -90,15 +91,13 @@ impl Reencode for Counter {
     fn parse_function_body(&mut self, code: &mut CodeSection, body: FunctionBody<'_>) -> Counted {
         let mut function = self.new_function_with_parsed_locals(&body)?;
         self.count(&mut function);
-        let mut depth = 0;
-        for operator in body.get_operators_reader()? {
-            let operator = operator?;
-            let begins = begins_part(&operator, &mut depth);
+        for_each_part(&body, |operator, begins| {
             function.instruction(&self.instruction(operator)?);
             if begins {
                 self.count(&mut function);
             }
-        }
+            Ok::<_, ReencodeError<Infallible>>(())
+        })?;
         code.function(&function);
         Ok(())
     }
@@ -114,37 +113,33 @@ impl Counter {
     }
 }
 
-/// Whether a part begins behind an instruction; `depth` is how many blocks are open.
-fn begins_part(operator: &Operator<'_>, depth: &mut u32) -> bool {
-    match operator {
-        Operator::Block { .. } | Operator::TryTable { .. } => {
-            *depth += 1;
-            false
-        }
-        Operator::Loop { .. } | Operator::If { .. } => {
-            *depth += 1;
-            true
-        }
-        Operator::Else | Operator::BrIf { .. } => true,
-        // The last one ends the function.
-        Operator::End if *depth > 0 => {
-            *depth -= 1;
-            true
-        }
-        _ => false,
-    }
-}
-
 /// Hands over the instructions of a function, and whether a part begins behind each.
-fn for_each_part<'a>(
+fn for_each_part<'a, E: From<BinaryReaderError>>(
     body: &FunctionBody<'a>,
-    mut take: impl FnMut(&Operator<'a>, bool),
-) -> wasmparser::Result<()> {
-    let mut depth = 0;
+    mut take: impl FnMut(Operator<'a>, bool) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
+    // How many blocks are open.
+    let mut depth = 0_u32;
     for operator in body.get_operators_reader()? {
         let operator = operator?;
-        let begins = begins_part(&operator, &mut depth);
-        take(&operator, begins);
+        let begins = match operator {
+            Operator::Block { .. } | Operator::TryTable { .. } => {
+                depth += 1;
+                false
+            }
+            Operator::Loop { .. } | Operator::If { .. } => {
+                depth += 1;
+                true
+            }
+            Operator::Else | Operator::BrIf { .. } => true,
+            // The last one ends the function.
+            Operator::End if depth > 0 => {
+                depth -= 1;
+                true
+            }
+            _ => false,
+        };
+        take(operator, begins)?;
     }
     Ok(())
 }
@@ -160,20 +155,17 @@ pub fn rare(module: &[u8], counts: &[u8]) -> Result<Hints> {
     let mut counts = counts.into_iter();
     let mut hints = Hints::new();
     let mut missing = false;
-    for_each_function(
-        module,
-        |_| Ok(()),
-        |number, body| {
-            let mut known = Known::new(counts.next());
-            for_each_part(body, |operator, begins| {
-                let count = begins.then(|| counts.next()).flatten();
-                missing |= begins && count.is_none();
-                known.add(operator, count);
-            })?;
-            hints.insert(number, known.rare());
-            Ok(())
-        },
-    )
+    for_each_function(module, |number, body| {
+        let mut known = Known::new(counts.next());
+        for_each_part(body, |operator, begins| {
+            let count = begins.then(|| counts.next()).flatten();
+            missing |= begins && count.is_none();
+            known.add(&operator, count);
+            Ok::<_, BinaryReaderError>(())
+        })?;
+        hints.insert(number, known.rare());
+        Ok(())
+    })
     .map_err(malformed)?;
     if missing {
         return Err(Error::new("expected a count for each part of the code but found fewer"));

@@ -6,14 +6,14 @@
 
 use std::collections::BTreeMap;
 
-use wasm_encoder::{BranchHint, BranchHints, RawSection, Section as _};
-use wasmparser::{FunctionBody, KnownCustom, Operator, Parser, Payload, TypeRef};
+use wasm_encoder::{BranchHint, BranchHints, Section as _};
+use wasmparser::{BinaryReader, BranchHintSectionReader, FunctionBody, Operator, Parser, Payload, TypeRef};
 
-use super::{malformed, place};
+use super::{carry_over, custom_section, malformed};
 use crate::error::Result;
 
 /// The name of the section.
-const SECTION: &str = "metadata.code.branch_hint";
+pub const SECTION: &str = "metadata.code.branch_hint";
 
 /// By the number of a function: the branches that are known, sorted. A branch is an `if` or a `br_if`, counted from 0 in
 /// each function, with whether it is likely that its condition holds.
@@ -24,34 +24,31 @@ pub type Hints = BTreeMap<u32, Vec<(u32, bool)>>;
 /// # Errors
 /// When the bytes are no core module.
 pub fn read(module: &[u8]) -> wasmparser::Result<Hints> {
-    let mut told = BTreeMap::new();
-    let take = |payload: &Payload<'_>| {
-        if let Payload::CustomSection(section) = payload
-            && let KnownCustom::BranchHints(functions) = section.as_known()
-        {
-            for function in functions {
-                let function = function?;
-                let hints = function.hints.into_iter().collect::<wasmparser::Result<Vec<_>>>()?;
-                told.insert(function.func, hints);
-            }
-        }
-        Ok(())
+    let told = match custom_section(module, SECTION)? {
+        Some(data) => BranchHintSectionReader::new(BinaryReader::new(data, 0)),
+        None => return Ok(Hints::new()),
     };
-    for_each_function(module, take, |_, _| Ok(()))?;
+    // Engines do not look further at such a section either.
+    let Ok(told) = told else { return Ok(Hints::new()) };
+    let told: BTreeMap<u32, _> = told
+        .into_iter()
+        .map(|function| function.map(|function| (function.func, function.hints)))
+        .collect::<wasmparser::Result<_>>()?;
     let mut hints = Hints::new();
-    if told.is_empty() {
-        return Ok(hints);
-    }
-    let find = |number, body: &FunctionBody<'_>| {
+    for_each_function(module, |number, body| {
         if let Some(told) = told.get(&number) {
             let offsets = branches(body)?;
-            let ordinal = |offset| offsets.binary_search(&offset).ok().map(|ordinal| ordinal as u32);
-            let known = told.iter().filter_map(|hint| Some((ordinal(hint.func_offset)?, hint.taken)));
-            hints.insert(number, known.collect());
+            let mut known = Vec::new();
+            for hint in told.clone() {
+                let hint = hint?;
+                known.extend(
+                    offsets.binary_search(&hint.func_offset).map(|ordinal| (ordinal as u32, hint.taken)),
+                );
+            }
+            hints.insert(number, known);
         }
         Ok(())
-    };
-    for_each_function(module, |_| Ok(()), find)?;
+    })?;
     Ok(hints)
 }
 
@@ -61,7 +58,7 @@ pub fn read(module: &[u8]) -> wasmparser::Result<Hints> {
 /// When the bytes are no core module.
 pub fn attach(module: &[u8], hints: &Hints) -> Result<Vec<u8>> {
     let mut section = BranchHints::new();
-    let mut add = |number, body: &FunctionBody<'_>| {
+    for_each_function(module, |number, body| {
         if let Some(known) = hints.get(&number).filter(|known| !known.is_empty()) {
             let offsets = branches(body)?;
             let hint = |(ordinal, taken): &(u32, bool)| {
@@ -71,30 +68,23 @@ pub fn attach(module: &[u8], hints: &Hints) -> Result<Vec<u8>> {
             section.function_hints(number, known.iter().filter_map(hint).collect::<Vec<_>>());
         }
         Ok(())
-    };
-    for_each_function(module, |_| Ok(()), &mut add).map_err(malformed)?;
-    let mut out = module.get(..8).ok_or_else(|| malformed("it is too short"))?.to_vec();
-    for payload in Parser::new(0).parse_all(module) {
-        let payload = payload.map_err(malformed)?;
-        if matches!(&payload, Payload::CustomSection(section) if section.name() == SECTION) {
-            continue;
-        }
-        if matches!(payload, Payload::CodeSectionStart { .. }) && !section.is_empty() {
-            section.append_to(&mut out);
-        }
-        if let Some((id, range)) = payload.as_section() {
-            let data = module.get(place(range)).ok_or_else(|| malformed("a section is cut off"))?;
-            RawSection { id, data }.append_to(&mut out);
-        }
-    }
-    Ok(out)
+    })
+    .map_err(malformed)?;
+    carry_over(
+        module,
+        |name| name == SECTION,
+        |payload, out| {
+            if matches!(payload, Payload::CodeSectionStart { .. }) && !section.is_empty() {
+                section.append_to(out);
+            }
+        },
+    )
 }
 
-/// Hands over all that is not code, and the functions that have some, with their numbers.
+/// Hands over the functions that have code, with their numbers.
 pub(super) fn for_each_function<'a>(
     module: &'a [u8],
-    mut other: impl FnMut(&Payload<'a>) -> wasmparser::Result<()>,
-    mut function: impl FnMut(u32, &FunctionBody<'a>) -> wasmparser::Result<()>,
+    mut take: impl FnMut(u32, &FunctionBody<'a>) -> wasmparser::Result<()>,
 ) -> wasmparser::Result<()> {
     let mut number = 0;
     for payload in Parser::new(0).parse_all(module) {
@@ -105,10 +95,10 @@ pub(super) fn for_each_function<'a>(
                 }
             }
             Payload::CodeSectionEntry(body) => {
-                function(number, &body)?;
+                take(number, &body)?;
                 number += 1;
             }
-            payload => other(&payload)?,
+            _ => {}
         }
     }
     Ok(())
