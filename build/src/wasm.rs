@@ -164,6 +164,24 @@ pub fn custom_section<'a>(module: &'a [u8], name: &str) -> wasmparser::Result<Op
     Ok(None)
 }
 
+/// The index of the function that a module exports under a name, if there is one.
+///
+/// # Errors
+/// When the module cannot be parsed.
+pub fn exported_function(module: &[u8], name: &str) -> wasmparser::Result<Option<u32>> {
+    for payload in Parser::new(0).parse_all(module) {
+        if let Payload::ExportSection(section) = payload? {
+            for export in section {
+                let export = export?;
+                if export.kind == ExternalKind::Func && export.name == name {
+                    return Ok(Some(export.index));
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
 /// Debug information, and what only the link reads.
 fn left_out(section: &str) -> bool {
     section.starts_with(".debug") || section.starts_with("eryx.")

@@ -28,7 +28,7 @@ pub const COMPONENT: &str = "component.wasm";
 pub const MANIFEST: &str = "manifest.json";
 
 /// The loop of the interpreter.
-const LOOP: &str = "_PyEval_EvalFrameDefault";
+pub(super) const LOOP: &str = "_PyEval_EvalFrameDefault";
 
 /// The library that serves files, and the only one that calls the embedder for them.
 const VFS: &str = "libvfs.so";

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::recipe::{Recipe, Source};
 
 /// Changes when the result changes for equal inputs.
-pub const REVISION: u32 = 2;
+pub const REVISION: u32 = 3;
 
 /// The file name of the profile in the result.
 pub const PROFILE: &str = "cpython.profdata";
@@ -45,7 +45,7 @@ const RUNTIME: &[&str] = &[
 pub fn take(work: &Work, recipe: &Recipe, sources: &[Source]) -> Result<()> {
     let llvm = work.dir.join("llvm");
     work.unpack(sources, &[], &llvm)?;
-    let compiled = cpython::compile(work, recipe, &words(COUNTING), &[])?;
+    let compiled = cpython::compile(work, recipe, &words(COUNTING))?;
     for archive in cpython::archives_of(&compiled)? {
         let mut bytes = fs::read(&archive)?;
         absolute(&mut bytes).map_err(|error| error.context(format!("`{}`", archive.display())))?;
