@@ -3,8 +3,8 @@
 //! What the dynamic linker would do at each start is done once, here. [`parse`] reads every library into its
 //! index spaces; [`layout`] gives each a place in the one memory and the one table; [`resolve`] finds what every
 //! import means, so that the bases of memory and table and the addresses of symbols become constants and calls
-//! between libraries direct; [`relocate`] fills addresses into the data; [`emit`] writes the module, without the
-//! functions that nothing can reach. Libraries keep scopes of their own: only what one exports is seen by
+//! between libraries direct; [`relocate`] fills addresses into the data; [`fold`] finds functions that are alike;
+//! [`emit`] writes the module, each of those once, and without the functions that nothing can reach. Libraries keep scopes of their own: only what one exports is seen by
 //! others, so private symbols of one name stay apart.
 //!
 //! It works on linked wasm, not on object files, so libraries that others have built prelink as well. The
@@ -12,18 +12,22 @@
 
 mod dl;
 mod emit;
+mod fold;
 mod layout;
 mod parse;
 mod relocate;
 mod resolve;
+mod rewrite;
 mod scan;
 mod types;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use parse::Parsed;
 use resolve::{Callee, Resolved};
+use rewrite::Code;
 use scan::Scan;
+use types::Types;
 
 use crate::error::{Error, Result};
 use crate::link::{Library, Role};
@@ -35,9 +39,9 @@ use crate::wasm::hints::{self, Hints};
 pub struct Options {
     /// Names of functions, for traces of traps.
     pub debug_names: bool,
-    /// The exported function that runs most. It is put at the beginning of the code, so that where its compiled code lies
-    /// does not depend on what else there is.
-    pub hot: Option<&'static str>,
+    /// The functions that run most, and how many of the smallest ones go before each. They are put at the beginning of the
+    /// code, so that where their compiled code lies does not depend on what else there is.
+    pub hot: &'static [(&'static str, usize)],
 }
 
 /// A fused module, and what fusing did.
@@ -55,6 +59,10 @@ pub struct Fused {
     pub dropped: usize,
     /// How large the code of those was, in bytes.
     pub dropped_bytes: usize,
+    /// How many more can be reached, but are like another one that stands for them.
+    pub folded: usize,
+    /// How large the code of those was, in bytes.
+    pub folded_bytes: usize,
 }
 
 /// Fuses libraries, in order of symbol priority. The functions that the last one exports, and those of the
@@ -100,10 +108,13 @@ pub fn fuse(libraries: &[&Library], exports: &[&str], stack: u32, options: Optio
         .copied()
         .collect();
 
-    let order = order(&libraries, &resolved, &reachable, options.hot);
+    let mut types = Types::default();
+    let maps: Vec<Vec<u32>> = libraries.iter().map(|library| types.add(library)).collect::<Result<_>>()?;
+    let code = Code { libraries: &libraries, resolved: &resolved, types: &maps };
+    let folded = fold::fold(&code, &scans, &reachable)?;
+    let order = order(&libraries, &resolved, &reachable, &folded, options.hot);
     let module = emit::Parts {
-        libraries: &libraries,
-        resolved: &resolved,
+        code,
         layout: &layout,
         data: &data,
         dl: &dl,
@@ -111,10 +122,11 @@ pub fn fuse(libraries: &[&Library], exports: &[&str], stack: u32, options: Optio
         exports: &exports,
         initialize: &initialize,
         order: &order,
+        folded: &folded,
         referenced: &referenced,
         debug_names: options.debug_names,
     }
-    .emit()?;
+    .emit(types)?;
     let origins: Vec<Option<(usize, u32)>> = order
         .iter()
         .map(|callee| match *callee {
@@ -128,14 +140,25 @@ pub fn fuse(libraries: &[&Library], exports: &[&str], stack: u32, options: Optio
     });
     let module = hints::attach(&module, &hints.collect())?;
     wasm::validate("fused module", &module)?;
-    let mut fused =
-        Fused { module, functions: origins.iter().flatten().count(), origins, dropped: 0, dropped_bytes: 0 };
+    let mut fused = Fused {
+        module,
+        functions: origins.iter().flatten().count(),
+        origins,
+        dropped: 0,
+        dropped_bytes: 0,
+        folded: 0,
+        folded_bytes: 0,
+    };
     for (library, parsed) in (0..).zip(&libraries) {
         for (function, defined) in (0..).zip(&parsed.functions) {
             let parse::Function::Defined { body, .. } = defined else { continue };
-            if !reachable.contains(&Callee::Body { library, function }) {
+            let callee = Callee::Body { library, function };
+            if !reachable.contains(&callee) {
                 fused.dropped += 1;
                 fused.dropped_bytes += body.as_bytes().len();
+            } else if folded.contains_key(&callee) {
+                fused.folded += 1;
+                fused.folded_bytes += body.as_bytes().len();
             }
         }
     }
@@ -187,42 +210,60 @@ fn initialize(libraries: &[Parsed<'_>], resolved: &Resolved<'_>, data: &[relocat
     calls
 }
 
-/// The functions as they are numbered: imports first, as in any module, then what runs most, then the rest.
+/// The functions as they are numbered, without those that another one stands for: imports first, as in any module, then
+/// what runs most, then the rest.
 ///
-/// Before what runs most comes the smallest function of its library. Engines begin functions at multiples of 32 bytes or
-/// less, so the loop of the interpreter lies 32 bytes behind the beginning. There, the few instructions that go on to the
-/// next one of Python lie in one line of the processor's cache; in two, Python takes 5 % more time.
+/// Before each of what runs most come as many of the smallest functions of its library as are asked for. Engines begin
+/// functions at multiples of 32 bytes or less, so each of those moves what follows by 32 bytes: so much decides in how many
+/// lines of the processor's cache the few instructions lie that go on to the next one of an interpreter.
 fn order(
     libraries: &[Parsed<'_>],
     resolved: &Resolved<'_>,
     reachable: &BTreeSet<Callee>,
-    hot: Option<&str>,
+    folded: &BTreeMap<Callee, Callee>,
+    hot: &[(&str, usize)],
 ) -> Vec<Callee> {
-    let mut order: Vec<Callee> = reachable.iter().copied().collect();
-    let exporting = |name: &str| {
-        (0..).zip(libraries).find_map(|(library, parsed)| {
-            let functions = resolved.functions.get(library as usize)?;
-            Some((library, parsed, *functions.get(parsed.exported_function(name)? as usize)?))
+    let mut rest: BTreeSet<Callee> =
+        reachable.iter().filter(|callee| !folded.contains_key(callee)).copied().collect();
+    let foreign: Vec<Callee> = rest.extract_if(.., |callee| matches!(callee, Callee::Foreign(_))).collect();
+    let busy: Vec<(Callee, usize)> = hot
+        .iter()
+        .filter_map(|(name, before)| {
+            let callee = named(libraries, resolved, name)?;
+            rest.remove(&callee).then_some((callee, *before))
         })
-    };
-    if let Some((library, parsed, busy)) = hot.and_then(exporting) {
-        let smallest = (0..)
-            .zip(&parsed.functions)
-            .filter_map(|(function, defined)| {
-                let parse::Function::Defined { body, .. } = defined else { return None };
-                Some((body.as_bytes().len(), Callee::Body { library, function }))
+        .collect();
+    let mut order = foreign;
+    for (callee, before) in busy {
+        let mut small: Vec<(usize, Callee)> = rest
+            .iter()
+            .filter_map(|other| match (*other, callee) {
+                (Callee::Body { library, function }, Callee::Body { library: own, .. }) if library == own => {
+                    let defined = libraries[library as usize].functions.get(function as usize)?;
+                    let parse::Function::Defined { body, .. } = defined else { return None };
+                    Some((body.as_bytes().len(), *other))
+                }
+                _ => None,
             })
-            .filter(|(_, callee)| reachable.contains(callee) && *callee != busy)
-            .min()
-            .map(|(_, callee)| callee);
-        order.sort_by_key(|callee| match callee {
-            Callee::Foreign(_) => 0,
-            callee if Some(*callee) == smallest => 1,
-            callee if *callee == busy => 2,
-            _ => 3,
-        });
+            .collect();
+        small.sort_unstable();
+        for (_, other) in small.into_iter().take(before) {
+            rest.remove(&other);
+            order.push(other);
+        }
+        order.push(callee);
     }
+    order.extend(rest);
     order
+}
+
+/// The function of a name in the first library that exports it, or has one of its own of that name.
+fn named(libraries: &[Parsed<'_>], resolved: &Resolved<'_>, name: &str) -> Option<Callee> {
+    libraries.iter().zip(&resolved.functions).find_map(|(library, functions)| {
+        let private = || library.names.iter().filter(|(_, own)| **own == name).map(|(index, _)| *index).min();
+        let index = library.exported_function(name).or_else(private)?;
+        functions.get(index as usize).copied()
+    })
 }
 
 /// All functions that can run, found from those that are called from outside.

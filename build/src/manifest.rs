@@ -48,6 +48,10 @@ pub struct Prelinked {
     pub dropped: u64,
     /// How large the code of those was, in bytes; older manifests do not tell.
     pub dropped_bytes: Option<u64>,
+    /// Those that can be called but are like another one, which stands for them; older manifests do not tell.
+    pub folded: Option<u64>,
+    /// How large the code of those was, in bytes.
+    pub folded_bytes: Option<u64>,
 }
 
 /// A pinned file, or a file or directory of the checkout.

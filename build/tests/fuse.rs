@@ -232,6 +232,43 @@ fn what_nothing_can_reach_is_dropped() {
 }
 
 #[test]
+fn of_functions_that_are_alike_one_is_left_at_the_addresses_of_all() {
+    // `$a` and `$b` are alike since `$one` and `$another` are; of `$void` and `$taking` only the code is.
+    let many = library(
+        "libmany.so",
+        Role::Shared,
+        r#"(module (@dylink.0 (mem-info (table 5 0)))
+           (import "env" "__indirect_function_table" (table 0 funcref))
+           (import "env" "__table_base" (global $table i32))
+           (type $word (func (result i32)))
+           (func $one (result i32) (i32.const 3))
+           (func $another (result i32) (i32.const 3))
+           (func $a (result i32) (i32.mul (call $one) (i32.const 5)))
+           (func $b (result i32) (i32.mul (call $another) (i32.const 5)))
+           (func $other (result i32) (i32.mul (call $one) (i32.const 7)))
+           (func $void nop nop nop) (func $taking (param i32) nop nop nop)
+           (elem (global.get $table) func $a $b $other $void $taking)
+           (func (export "a") (result i32) (call_indirect (type $word) (global.get $table)))
+           (func (export "b") (result i32) (call_indirect (type $word) (i32.add (global.get $table) (i32.const 1))))
+           (func (export "other") (result i32)
+             (call_indirect (type $word) (i32.add (global.get $table) (i32.const 2)))))"#,
+    );
+    let runtime = runtime_that(
+        "(mem-info) (needed \"libmany.so\")",
+        r#"(import "env" "a" (func $a (result i32))) (import "env" "b" (func $b (result i32)))
+           (import "env" "other" (func $other (result i32)))"#,
+        "(i32.add (i32.add (call $a) (call $b)) (call $other))",
+    );
+    let fused = fuse(&linkage(vec![many.clone(), runtime.clone()]));
+    assert_eq!(answer(&link::component(&fused.module).unwrap()), 15 + 15 + 21);
+    // The body of `$another` has four bytes, and that of `$b` seven.
+    let without = fuse(&linkage(vec![self::runtime()]));
+    assert_eq!(fused.folded - without.folded, 2);
+    assert_eq!(fused.folded_bytes - without.folded_bytes, 4 + 7);
+    both_answer(51, vec![many, runtime]);
+}
+
+#[test]
 fn the_same_libraries_give_the_same_bytes_and_no_imports_of_each_other() {
     let fused = fuse(&linkage(vec![runtime()])).module;
     assert_eq!(fused, fuse(&linkage(vec![runtime()])).module);
@@ -276,7 +313,7 @@ fn what_runs_most_comes_first_behind_the_smallest_function_of_its_library() {
         "(call $small) (i32.add (call $large) (call $busy))",
     );
     let linkage = linkage(vec![functions, runtime]);
-    let options = Options { debug_names: true, hot: Some("busy") };
+    let options = Options { debug_names: true, hot: &[("busy", 1)] };
     let module = linkage.fuse(&[], options).unwrap().module;
     assert_eq!(answer(&link::component(&module).unwrap()), 10);
 

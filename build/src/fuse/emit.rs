@@ -1,22 +1,20 @@
 //! Writes the fused module.
 
-use std::collections::{BTreeSet, HashMap};
-use std::convert::Infallible;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use wasm_encoder::reencode::{Error as ReencodeError, Reencode};
+use wasm_encoder::reencode::Reencode;
 use wasm_encoder::{
     CodeSection, ConstExpr, CustomSection, DataSection, ElementSection, Elements, EntityType, ExportKind,
-    ExportSection, FunctionSection, GlobalSection, GlobalType, ImportSection, Instruction, MemorySection,
-    MemoryType, Module, NameMap, NameSection, RefType, TableSection, TableType, TagKind, TagSection, TagType,
-    ValType,
+    ExportSection, FunctionSection, GlobalSection, GlobalType, ImportSection, MemorySection, MemoryType,
+    Module, NameMap, NameSection, RefType, TableSection, TableType, TagKind, TagSection, TagType, ValType,
 };
-use wasmparser::{FunctionBody, Operator};
 
 use super::dl;
 use super::layout::{Layout, PAGE};
-use super::parse::{Function, Global, Parsed, malformed};
+use super::parse::{Global, malformed};
 use super::relocate::Data;
-use super::resolve::{Callee, Resolved, Value};
+use super::resolve::Callee;
+use super::rewrite::{Code, Rewriter};
 use super::types::Types;
 use crate::error::{Error, Result};
 
@@ -28,8 +26,7 @@ const ZEROS: usize = 64;
 
 /// Everything that goes into the module.
 pub(super) struct Parts<'a, 'b> {
-    pub libraries: &'b [Parsed<'a>],
-    pub resolved: &'b Resolved<'a>,
+    pub code: Code<'a, 'b>,
     pub layout: &'b Layout,
     pub data: &'b [Data],
     pub dl: &'b dl::Tables,
@@ -41,27 +38,30 @@ pub(super) struct Parts<'a, 'b> {
     pub initialize: &'b [Callee],
     /// The functions that may ever run, imports first, in order of their numbers.
     pub order: &'b [Callee],
+    /// Those that another one stands for.
+    pub folded: &'b BTreeMap<Callee, Callee>,
     /// Whether code takes a reference of a function, by library and number.
     pub referenced: &'b BTreeSet<Callee>,
     pub debug_names: bool,
 }
 
 impl Parts<'_, '_> {
-    /// Writes the module.
+    /// Writes the module; `types` are those that the code has numbers for.
     ///
     /// # Errors
     /// When code cannot be read.
-    pub fn emit(&self) -> Result<Vec<u8>> {
-        let mut types = Types::default();
-        let maps: Vec<Vec<u32>> =
-            self.libraries.iter().map(|library| types.add(library)).collect::<Result<_>>()?;
+    pub fn emit(&self, mut types: Types) -> Result<Vec<u8>> {
         let thunk = types.of_words(0, 0);
         let dl_types = dl::FUNCTIONS.map(|(_, params)| types.of_words(params, 1));
-        let numbers: HashMap<Callee, u32> = self.order.iter().copied().zip(0..).collect();
+        let mut numbers: HashMap<Callee, u32> = self.order.iter().copied().zip(0..).collect();
+        for (callee, other) in self.folded {
+            let number = numbers.get(other).copied();
+            numbers.extend(number.map(|number| (*callee, number)));
+        }
         let number = |callee: &Callee| {
             numbers.get(callee).copied().ok_or_else(|| Error::new("a function that is used has no number"))
         };
-        let ty_in = |library: usize, ty: u32| maps[library].get(ty as usize).copied().unwrap_or(u32::MAX);
+        let ty_in = |library, ty| self.code.type_of(library, ty);
 
         let mut imports = ImportSection::new();
         let mut functions = FunctionSection::new();
@@ -70,27 +70,12 @@ impl Parts<'_, '_> {
         for callee in self.order {
             match *callee {
                 Callee::Foreign(place) => {
-                    let (module, name, library, ty) = self.resolved.foreign[place as usize];
+                    let (module, name, library, ty) = self.code.resolved.foreign[place as usize];
                     imports.import(module, name, EntityType::Function(ty_in(library, ty)));
                 }
                 Callee::Body { library, function } => {
-                    let library = library as usize;
-                    let Function::Defined { ty, body } =
-                        &self.libraries[library].functions[function as usize]
-                    else {
-                        return Err(Error::new("an imported function was taken for a defined one"));
-                    };
-                    functions.function(ty_in(library, *ty));
-                    let mut rewriter = Rewriter {
-                        types: &maps[library],
-                        functions: &self.resolved.functions[library],
-                        numbers: &numbers,
-                        globals: &self.resolved.globals[library],
-                        tags: &self.resolved.tags[library],
-                    };
-                    let body = rewriter
-                        .body(body)
-                        .map_err(|error| malformed(self.libraries[library].name, &error))?;
+                    let (ty, body) = self.code.function(library as usize, function, &numbers)?;
+                    functions.function(ty);
                     code.function(&body);
                 }
                 Callee::Dl(place) => {
@@ -134,27 +119,27 @@ impl Parts<'_, '_> {
         });
         module.section(&memories);
         let mut tags = TagSection::new();
-        for (library, ty) in &self.resolved.tag_types {
+        for (library, ty) in &self.code.resolved.tag_types {
             tags.tag(TagType { kind: TagKind::Exception, func_type_idx: ty_in(*library, *ty) });
         }
         if !tags.is_empty() {
             module.section(&tags);
         }
-        module.section(&self.globals(&maps)?).section(&exports).section(&elements).section(&code);
+        module.section(&self.globals()?).section(&exports).section(&elements).section(&code);
         module.section(&self.data());
-        for library in self.libraries {
+        for library in self.code.libraries {
             for (name, data) in &library.component_types {
                 module.section(&CustomSection { name: (*name).into(), data: (*data).into() });
             }
         }
         if self.debug_names {
-            module.section(&self.names(&numbers));
+            module.section(&self.names());
         }
         Ok(module.finish())
     }
 
     fn table(&self, number: &impl Fn(&Callee) -> Result<u32>) -> Result<(TableSection, ElementSection)> {
-        let size = self.resolved.slots.keys().next_back().map_or(1, |last| last + 1);
+        let size = self.code.resolved.slots.keys().next_back().map_or(1, |last| last + 1);
         let mut table = TableSection::new();
         table.table(TableType {
             element_type: RefType::FUNCREF,
@@ -172,7 +157,7 @@ impl Parts<'_, '_> {
                 elements.active(None, &offset, Elements::Functions(std::mem::take(run).into()));
             }
         };
-        for (slot, callee) in &self.resolved.slots {
+        for (slot, callee) in &self.code.resolved.slots {
             if first + run.len() as u32 != *slot {
                 flush(first, &mut run);
                 first = *slot;
@@ -181,27 +166,28 @@ impl Parts<'_, '_> {
         }
         flush(first, &mut run);
         if !self.referenced.is_empty() {
-            let functions: Vec<u32> = self.referenced.iter().map(number).collect::<Result<_>>()?;
+            let functions: BTreeSet<u32> = self.referenced.iter().map(number).collect::<Result<_>>()?;
+            let functions: Vec<u32> = functions.into_iter().collect();
             elements.declared(Elements::Functions(functions.into()));
         }
         Ok((table, elements))
     }
 
-    fn globals(&self, maps: &[Vec<u32>]) -> Result<GlobalSection> {
+    fn globals(&self) -> Result<GlobalSection> {
         let mut globals = GlobalSection::new();
         let stack = GlobalType { val_type: ValType::I32, mutable: true, shared: false };
         globals.global(stack, &ConstExpr::i32_const(self.stack as i32));
         let numbers = HashMap::new();
-        for kept in &self.resolved.kept {
-            let library = &self.libraries[kept.library];
+        for kept in &self.code.resolved.kept {
+            let library = &self.code.libraries[kept.library];
             let Some(Global::Defined { ty, init }) = library.globals.get(kept.global) else {
                 return Err(Error::new("an imported global was taken for a defined one"));
             };
             let mut rewriter = Rewriter {
-                types: &maps[kept.library],
-                functions: &self.resolved.functions[kept.library],
+                types: &self.code.types[kept.library],
+                functions: &self.code.resolved.functions[kept.library],
                 numbers: &numbers,
-                globals: &self.resolved.globals[kept.library],
+                globals: &self.code.resolved.globals[kept.library],
                 tags: &[],
             };
             let told = |error| malformed(library.name, &error);
@@ -226,22 +212,19 @@ impl Parts<'_, '_> {
         section
     }
 
-    fn names(&self, numbers: &HashMap<Callee, u32>) -> NameSection {
-        let mut named: Vec<(u32, &str)> = numbers
-            .iter()
-            .filter_map(|(callee, number)| match callee {
-                Callee::Body { library, function } => {
-                    let library = self.libraries.get(*library as usize)?;
-                    library.names.get(function).map(|name| (*number, *name))
-                }
-                Callee::Dl(place) => dl::FUNCTIONS.get(*place as usize).map(|(name, _)| (*number, *name)),
-                Callee::Foreign(_) | Callee::Missing { .. } => None,
-            })
-            .collect();
-        named.sort_unstable();
+    fn names(&self) -> NameSection {
         let mut map = NameMap::new();
-        for (number, name) in named {
-            map.append(number, name);
+        for (number, callee) in (0..).zip(self.order) {
+            let name = match *callee {
+                Callee::Body { library, function } => {
+                    self.code.libraries[library as usize].names.get(&function).copied()
+                }
+                Callee::Dl(place) => Some(dl::FUNCTIONS[place as usize].0),
+                Callee::Foreign(_) | Callee::Missing { .. } => None,
+            };
+            if let Some(name) = name {
+                map.append(number, name);
+            }
         }
         let mut names = NameSection::new();
         names.functions(&map);
@@ -270,86 +253,6 @@ fn runs(bytes: &[u8]) -> Vec<(usize, &[u8])> {
     }
     runs.extend(begin.map(|first| (first, &bytes[first..=last])));
     runs
-}
-
-/// Turns a library's numbers into those of the fused module.
-struct Rewriter<'b> {
-    types: &'b [u32],
-    functions: &'b [Callee],
-    numbers: &'b HashMap<Callee, u32>,
-    globals: &'b [Value],
-    tags: &'b [u32],
-}
-
-type Rewritten<T> = std::result::Result<T, ReencodeError<Infallible>>;
-
-impl Reencode for Rewriter<'_> {
-    type Error = Infallible;
-
-    // An index that is out of range becomes one that does not pass the validation of the result.
-    fn type_index(&mut self, ty: u32) -> Rewritten<u32> {
-        Ok(self.types.get(ty as usize).copied().unwrap_or(u32::MAX))
-    }
-
-    fn function_index(&mut self, function: u32) -> Rewritten<u32> {
-        let callee = self.functions.get(function as usize);
-        Ok(callee.and_then(|callee| self.numbers.get(callee)).copied().unwrap_or(u32::MAX))
-    }
-
-    fn global_index(&mut self, global: u32) -> Rewritten<u32> {
-        Ok(match self.globals.get(global as usize) {
-            Some(Value::Global(number)) => *number,
-            Some(Value::Constant(_)) | None => u32::MAX,
-        })
-    }
-
-    fn memory_index(&mut self, _memory: u32) -> Rewritten<u32> {
-        Ok(0)
-    }
-
-    fn table_index(&mut self, _table: u32) -> Rewritten<u32> {
-        Ok(0)
-    }
-
-    fn tag_index(&mut self, tag: u32) -> Rewritten<u32> {
-        Ok(self.tags.get(tag as usize).copied().unwrap_or(u32::MAX))
-    }
-
-    fn instruction<'a>(&mut self, operator: Operator<'a>) -> Rewritten<Instruction<'a>> {
-        if let Operator::GlobalGet { global_index } = operator
-            && let Some(Value::Constant(value)) = self.globals.get(global_index as usize)
-        {
-            return Ok(Instruction::I32Const(*value));
-        }
-        wasm_encoder::reencode::utils::instruction(self, operator)
-    }
-}
-
-impl Rewriter<'_> {
-    /// Rewrites a function's body; sums of constants, as position-independent code has for each address, are
-    /// done here.
-    fn body(&mut self, body: &FunctionBody<'_>) -> Rewritten<wasm_encoder::Function> {
-        let mut function = self.new_function_with_parsed_locals(body)?;
-        let mut reader = body.get_operators_reader()?;
-        let mut constants: Vec<i32> = Vec::new();
-        while !reader.eof() {
-            match self.instruction(reader.read()?)? {
-                Instruction::I32Const(value) => constants.push(value),
-                Instruction::I32Add if constants.len() > 1 => {
-                    let right = constants.pop().unwrap_or_default();
-                    let left = constants.pop().unwrap_or_default();
-                    constants.push(left.wrapping_add(right));
-                }
-                instruction => {
-                    for value in constants.drain(..) {
-                        function.instruction(&Instruction::I32Const(value));
-                    }
-                    function.instruction(&instruction);
-                }
-            }
-        }
-        Ok(function)
-    }
 }
 
 #[cfg(test)]

@@ -133,14 +133,15 @@ fn of_manifest(manifest: &Manifest) -> String {
     for (name, size) in &manifest.libraries {
         line(&mut text, &format!("  {:>10}  {name}", report::size(*size)));
     }
-    if let Some(Prelinked { functions, dropped, dropped_bytes }) = manifest.prelinked {
-        let saved = dropped_bytes.map(|bytes| format!(" ({})", report::size(bytes))).unwrap_or_default();
-        line(
-            &mut text,
-            &format!(
-                "functions  {functions} of the libraries; {dropped} that nothing calls{saved} are left out"
-            ),
-        );
+    if let Some(prelinked) = &manifest.prelinked {
+        let size =
+            |bytes: Option<u64>| bytes.map(|bytes| format!(" ({})", report::size(bytes))).unwrap_or_default();
+        let Prelinked { functions, dropped, dropped_bytes, folded, folded_bytes } = *prelinked;
+        let mut left_out = format!("{dropped} that nothing calls{}", size(dropped_bytes));
+        if let Some(folded) = folded {
+            left_out.push_str(&format!(" and {folded} that are like others{}", size(folded_bytes)));
+        }
+        line(&mut text, &format!("functions  {functions} of the libraries; {left_out} are left out"));
     }
     text
 }
