@@ -117,6 +117,8 @@ unsafe extern "C" {
     pub static mut PyExc_RuntimeError: *mut RawObject;
     pub static mut PyUnicode_Type: RawObject;
     pub static mut _Py_HashSecret: HashSecret;
+    /// Of `0010-output-told.patch`.
+    pub static mut _PyIO_Touched: c_int;
 
     pub fn PyInitConfig_Create() -> *mut c_void;
     pub fn PyInitConfig_Free(config: *mut c_void);
@@ -154,7 +156,6 @@ unsafe extern "C" {
     pub fn PyErr_Clear();
 
     pub fn PyObject_GetAttrString(object: *mut RawObject, name: *const c_char) -> *mut RawObject;
-    pub fn PyObject_CallObject(function: *mut RawObject, arguments: *mut RawObject) -> *mut RawObject;
     pub fn PyObject_Str(object: *mut RawObject) -> *mut RawObject;
     pub fn PyObject_IsTrue(object: *mut RawObject) -> c_int;
 
