@@ -227,6 +227,7 @@ for_each_variant! {
     instances_share_no_random_stream
     clocks_and_the_environment_are_read_anew
     streams_are_bytes
+    what_a_stream_still_holds_comes_with_the_call_that_wrote_it
     output_flows_while_the_code_runs
     memory_that_runs_out_raises
 }
@@ -373,7 +374,8 @@ fn clocks_and_the_environment_are_read_anew(variant: &Variant) {
         let mut session = variant.start_with(SessionOptions { env, ..SessionOptions::default() });
         let code = "import os, time, datetime, logging
 print(os.environ['ME'], os.getenv('ME'), os.getcwd(), os.path.expanduser('~'), sorted(os.environ))
-print(time.time(), datetime.datetime.now().timestamp(), logging._startTime / 1e9 + 60)
+record = logging.makeLogRecord({})
+print(time.time(), datetime.datetime.now().timestamp(), record.created - record.relativeCreated / 1e3)
 print(time.monotonic() <= time.monotonic(), time.perf_counter() > 0, time.process_time() >= 0)";
         let printed = ok(&mut session, code);
         let mut lines = printed.lines();
@@ -396,6 +398,35 @@ fn streams_are_bytes(variant: &Variant) {
     assert!(session.execute(code).unwrap().is_err());
     assert!(session.stdout().ends_with(b"before\n"), "what was written before an error is not lost");
     assert_eq!(ok(&mut session, "print('x' * 5_000_000)").len(), 5_000_001);
+}
+
+fn what_a_stream_still_holds_comes_with_the_call_that_wrote_it(variant: &Variant) {
+    let mut session = variant.start();
+    for (code, printed) in [
+        ("pass", ""),
+        ("print('text', end='')", "text"),
+        ("pass", ""),
+        ("import sys\nsys.stdout.buffer.write(b'bytes')", "bytes"),
+        ("sys.stdout.buffer.raw.write(b'raw')", "raw"),
+        (
+            "import io\nother = io.TextIOWrapper(sys.stdout.buffer)\nother.write('mine')\nother.flush()",
+            "mine",
+        ),
+        ("sys.stdout.detach()", ""),
+        ("print('anew')", "anew\n"),
+        ("sys.stdout.buffer.detach()", ""),
+        ("print('again')", "again\n"),
+        ("import contextlib\nwith contextlib.redirect_stdout(io.StringIO()): print('elsewhere')", ""),
+        (
+            "sys.stdout = io.TextIOWrapper(io.BufferedWriter(sys.stdout.buffer.raw))\nprint('own', end='')",
+            "own",
+        ),
+        ("sys.stdout = sys.__stdout__", ""),
+        ("print('error', end='', file=sys.stderr)", ""),
+    ] {
+        assert_eq!(ok(&mut session, code), printed, "{code}");
+    }
+    assert_eq!(session.stderr(), b"error");
 }
 
 fn output_flows_while_the_code_runs(variant: &Variant) {

@@ -39,9 +39,10 @@ impl Stacks {
         Self { wasm: bytes.clamp(Self::LEAST, Self::MOST) }
     }
 
-    /// The environment variable that tells a guest, see `runtime/src/stack.rs`.
+    /// The environment variable that tells a guest the size, and asks it where its evaluation loop looks: see
+    /// `runtime/src/stack.rs` and `stop.rs`.
     pub(crate) fn variable(self) -> (&'static str, String) {
-        ("ERYX_STACK_SIZE", self.wasm.to_string())
+        ("ERYX_EMBEDDER", format!("stack={} eval-breaker", self.wasm))
     }
 
     fn configure(self, config: &mut Config) {

@@ -11,7 +11,7 @@ use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 
-use crate::bindings::{ASK_FOR_WORD, Abandoned, Guest, Sandbox};
+use crate::bindings::{Abandoned, Guest, Sandbox};
 use crate::control::{Canceller, Control, Raced, Reason, Stage, race};
 use crate::engine::Stacks;
 use crate::error::Error;
@@ -374,12 +374,11 @@ fn guest(
     blocks: bool,
 ) -> Result<Guest, Error> {
     let mut wasi = WasiCtxBuilder::new();
-    let (stack_size, bytes) = stacks.variable();
+    let (variable, told) = stacks.variable();
     // On an executor of its own with one guest, nothing is gained by handing file calls over to other threads.
     wasi.allow_blocking_current_thread(blocks)
         .envs(&options.env)
-        .env(ASK_FOR_WORD.0, ASK_FOR_WORD.1)
-        .env(stack_size, bytes)
+        .env(variable, told)
         .stdout(stdout.clone())
         .stderr(stderr.clone());
     match options.stdin {

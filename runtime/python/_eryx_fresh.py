@@ -6,7 +6,6 @@ pay for it. Nothing is imported for this: a module that is not there has no stat
 
 import os
 import sys
-import time
 
 import _eryx
 
@@ -14,7 +13,6 @@ import _eryx
 _generators = []
 #: What else each instance has to do, see `find_duties`.
 _duties = []
-_logging = None
 #: The length of a Mersenne twister's state. A position behind its end marks a state that must not be used: CPython and
 #: numpy are patched so that they then seed it from the system (`0006-late-seed.patch`, `0002-late-seed.patch`).
 _LENGTH = 624
@@ -34,9 +32,7 @@ def prepare():
 
 def find_duties():
     """Finds what instances have to do. Which modules there are is known by now, so that none of them has to look."""
-    global _logging
-    _logging = sys.modules.get("logging")
-    _duties[:] = [salt_xml] * ("pyexpat" in sys.modules) + [_restart_log] * (_logging is not None)
+    _duties[:] = [salt_xml] * ("pyexpat" in sys.modules)
 
 
 def refresh():
@@ -49,8 +45,12 @@ def refresh():
         _generators.clear()
 
 
-def _restart_log():
-    _logging._startTime = time.time_ns()
+class _FirstRecord:
+    """In the place of the time that `logging` counts from, until there is a record: not each instance logs anything."""
+
+    def __rsub__(self, now):
+        sys.modules["logging"]._startTime = now
+        return 0
 
 
 def salt_xml():
@@ -74,6 +74,8 @@ def _forget():
             setattr(uuid, name, None)
     if sqlite := modules.get("_sqlite3"):
         sqlite._forget_randomness()
+    if logging := modules.get("logging"):
+        logging._startTime = _FirstRecord()
     if loop := modules.get("_eryx_loop"):
         loop.forget_session_loop()
     # Folders of the embedder may be there later that are not there now.

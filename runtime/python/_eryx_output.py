@@ -7,8 +7,17 @@ import sys
 import _eryx
 
 
+# The usual size: what is behind it in memory shall not be far away.
+_BUFFER = 8192
+
+
+#: The descriptors of which a copy is kept of what is written, and the copies since `begin`.
+_kept = (1,)
+_copies = {}
+
+
 class Tee(io.RawIOBase):
-    """A raw stream over a file descriptor; while `copy` is a bytearray, writes are added to it.
+    """A raw stream over a file descriptor, which keeps a copy of what is written.
 
     In a world that has an import for output, it goes there in the place of WASI's stream, once there is an embedder.
     """
@@ -17,7 +26,6 @@ class Tee(io.RawIOBase):
         self._fd = fd
         self._reports = _eryx.has_import("report-output")
         self.mode = mode
-        self.copy = None
 
     def writable(self):
         return True
@@ -39,8 +47,8 @@ class Tee(io.RawIOBase):
         with memoryview(data).cast("B") as view:
             # The copy is taken first: when the embedder has closed its end, the caller sees the
             # error, and the result still holds what was printed.
-            if self.copy is not None:
-                self.copy += view
+            if self._fd in _kept:
+                _copies.setdefault(self._fd, bytearray()).extend(view)
             if self._reports and _eryx.report_output(self._fd - 1, bytes(view)):
                 return len(view)
             done = 0
@@ -53,8 +61,7 @@ class _Stream(io.TextIOWrapper):
     """Text over a tee, flushed at every line end."""
 
     def __init__(self, tee, name, errors):
-        super().__init__(io.BufferedWriter(tee), encoding="utf-8", errors=errors, line_buffering=True)
-        self.tee = tee
+        super().__init__(io.BufferedWriter(tee, _BUFFER), encoding="utf-8", errors=errors, line_buffering=True)
         self.mode = "w"
         tee.name = name
 
@@ -82,6 +89,8 @@ def install():
 
 def adopt():
     """Replaces the streams that Python made at its start."""
+    global _kept
+    _kept = (1, 2) if "stderr" in _eryx.result_fields("execute") else (1,)
     # They end only when ours are there: what calls write to shall lie side by side, not in the places of those.
     old = sys.stdout, sys.stderr
     sys.stdout = sys.stderr = None
@@ -89,22 +98,26 @@ def adopt():
     del old
 
 
-def begin(keep_errors=False):
-    """Starts to keep what is written to standard output, and to standard error if that is asked for."""
+def begin():
+    """Starts to keep what is written."""
     if not _sound or _replaced():
         install()
-    _stdout.tee.copy = bytearray()
-    if keep_errors:
-        _stderr.tee.copy = bytearray()
+    if _copies:
+        _copies.clear()
+
+
+def is_silent():
+    """Tells whether `end` has nothing to flush and nothing to return.
+
+    A short call that prints nothing has no other use for the streams, and looking at them would be a tenth of its time.
+    """
+    return not (_copies or _eryx.streams_touched() or _replaced())
 
 
 def end():
-    """Flushes the streams and returns what standard output and standard error got since `begin`."""
+    """Flushes the streams and returns what standard output and standard error got since `begin`, if that is kept."""
     flush()
-    out, err = _stdout.tee, _stderr.tee
-    printed = out.copy or b"", err.copy or b""
-    out.copy = err.copy = None
-    return printed
+    return _copies.pop(1, b""), _copies.pop(2, b"")
 
 
 def flush():
@@ -114,6 +127,7 @@ def flush():
         try:
             _stdout.flush()
             _stderr.flush()
+            _eryx.streams_flushed()
             return
         except (OSError, ValueError):
             pass
@@ -132,9 +146,12 @@ def _replaced():
 
 
 def _intact(stream):
-    """Tells whether a stream of ours can still be written to: it may be closed, or lack its buffer."""
-    buffer = getattr(stream, "buffer", None)
-    return buffer is not None and not buffer.closed
+    """Tells whether a stream of ours can still be written to: it may be closed, or lack its buffer, or that its stream."""
+    try:
+        buffer = getattr(stream, "buffer", None)
+        return buffer is not None and not buffer.closed
+    except ValueError:
+        return False
 
 
 def _usable(stream):

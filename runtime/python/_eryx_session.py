@@ -40,10 +40,12 @@ class Session:
         self._codes = {}
         self._sizes = deque()
         self._total = 0
+        # Made when the memory is saved: the interpreter looks for each new name among all that it knows, which are all
+        # over the memory.
+        self._first_name = sys.intern(_name(1))
         self.callbacks = _eryx_callbacks.Registry()
         #: The fields of the record that the world's `execute` returns; without any it is a string.
         self.output_fields = _eryx.result_fields("execute")
-        self.keeps_errors = "stderr" in self.output_fields
         self.snapshot_fields = _eryx.result_fields("snapshot-state")
         #: The global that the embedder gets as JSON, in worlds that return it.
         self.result_name = "result"
@@ -98,11 +100,16 @@ class Session:
 
     def _compile(self, source):
         self.calls += 1
-        name = f"{_eryx_errors.SESSION_PREFIX}{self.calls}>"
+        name = self._first_name if self.calls == 1 else _name(self.calls)
         # What a file may begin with, code may begin with too.
         text = source.removeprefix("\ufeff")
         self.remember(name, text)
         return compile(text, name, "exec", _ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+
+
+def _name(number):
+    """The name of the file that a call's code is in."""
+    return f"{_eryx_errors.SESSION_PREFIX}{number}>"
 
 
 def _evaluate(code, namespace):
@@ -180,7 +187,7 @@ def awake(has_environment):
 def execute(source):
     """Runs code; returns `(True, what it printed, in UTF-8)` or `(False, the traceback)`."""
     session = _session
-    _eryx_output.begin(session.keeps_errors)
+    _eryx_output.begin()
     failure = None
     try:
         if session.has_options:
@@ -195,7 +202,7 @@ def execute(source):
             failure = _eryx.stoppable(_describe, error)
         else:
             _eryx_output.flush()
-    stdout, stderr = _eryx.stoppable(_eryx_output.end)
+    stdout, stderr = (b"", b"") if _eryx_output.is_silent() else _eryx.stoppable(_eryx_output.end)
     if not session.output_fields:
         return (True, stdout) if failure is None else (False, failure)
     json_text, error = _take_result()

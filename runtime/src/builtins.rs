@@ -52,6 +52,8 @@ static METHODS: &[Method] = &[
         c"Reports output: the stream's number and bytes; False if nobody is there to take it.",
         report_output,
     ),
+    Method::new(c"streams_touched", c"Whether a stream was written to since `streams_flushed`.", streams_touched),
+    Method::new(c"streams_flushed", c"Tells that all streams that matter are flushed.", streams_flushed),
     Method::new(c"python_tracing", c"Whether the embedder wants this execution traced.", python_tracing),
     Method::new(c"has_import", c"Whether the world has an import of that name.", has_import),
     Method::new(c"result_fields", c"The names of the fields that an export returns.", result_fields),
@@ -84,6 +86,8 @@ export_to_python! {
     start_invoke => begin_invoke;
     start_sleep => begin_sleep;
     report_output => send_output;
+    streams_touched => look_at_streams;
+    streams_flushed => forget_streams;
     python_tracing => wants_tracing;
     has_import => look_for_import;
     result_fields => read_result_fields;
@@ -140,6 +144,15 @@ fn send_output(arguments: &[Object]) -> Result<Object> {
     const NAME: &str = "report-output";
     at_once(NAME, call_import(NAME, arguments)?)?;
     Object::bool(!preinit::is_preparing())
+}
+
+fn look_at_streams(_: &[Object]) -> Result<Object> {
+    Object::bool(python::streams_touched())
+}
+
+fn forget_streams(_: &[Object]) -> Result<Object> {
+    python::forget_streams();
+    Ok(Object::none())
 }
 
 /// The first of the execution options; the second is a hint that needs nothing of us.

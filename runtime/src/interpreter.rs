@@ -11,6 +11,7 @@ use crate::call::{Call, Value};
 use crate::command;
 use crate::convert;
 use crate::error::{Error, Result};
+use crate::ffi::c;
 use crate::ffi::bindings::RawWorld;
 use crate::memory;
 use crate::preinit;
@@ -61,6 +62,9 @@ static SECTION: [u8; EXPORT_NAMES.len()] = {
 
 /// Where Python is installed in the component.
 pub const PREFIX: &CStr = c"/usr";
+/// The environment variable by which an embedder tells what it gives and what it wants, words with spaces between them;
+/// Python code does not see it. One variable, since each takes time in every instance.
+const EMBEDDER: &CStr = c"ERYX_EMBEDDER";
 const STDLIB: &CStr = c"/usr/lib/python3.14";
 const SITE_PACKAGES: &CStr = c"/usr/lib/python3.14/site-packages";
 
@@ -68,10 +72,35 @@ const SITE_PACKAGES: &CStr = c"/usr/lib/python3.14/site-packages";
 struct State {
     world: World,
     waitables: Waitables,
-    /// The session's module, or why Python could not be started; `None` before the first call.
-    session: Option<Result<Object>>,
+    /// The session, or why Python could not be started; `None` before the first call.
+    session: Option<Result<Session>>,
     /// The embedder's callbacks as it listed them last, and what Python was given for them.
     listed: Option<(Value, Object)>,
+}
+
+/// The functions of the session's module, found once: a call has no names to look for.
+pub struct Session(Vec<(&'static CStr, Object)>);
+
+impl Session {
+    /// The function of the module that makes an instance one of its own.
+    pub const AWAKE: &'static CStr = c"awake";
+
+    fn new(module: &Object) -> Result<Self> {
+        let names = EXPORTS.iter().filter_map(|(_, action)| match action {
+            Action::Session(name) => Some(*name),
+            Action::CommandLine | Action::FinalizePreinit => None,
+        });
+        names.chain([Self::AWAKE]).map(|name| Ok((name, module.attribute(name)?))).collect::<Result<_>>().map(Self)
+    }
+
+    /// Calls one of the functions.
+    ///
+    /// # Errors
+    /// What it raises, and names of others.
+    pub fn call(&self, name: &CStr, arguments: &[Object]) -> Result<Object> {
+        let function = self.0.iter().find(|(known, _)| *known == name);
+        function.ok_or_else(|| Error::new("the session has no such function"))?.1.call(arguments)
+    }
 }
 
 struct Global(UnsafeCell<Option<State>>);
@@ -129,12 +158,12 @@ pub fn initialize(raw: &RawWorld) {
     };
 }
 
-/// Starts Python unless that was done before, and returns the session's module. Pre-initialisation
+/// Starts Python unless that was done before, and returns the session. Pre-initialisation
 /// calls it (through any export) so that instances begin with a running Python.
 ///
 /// # Errors
 /// Why Python could not be started; the same on every later call.
-pub fn start() -> Result<&'static Object> {
+pub fn start() -> Result<&'static Session> {
     if state().session.is_none() {
         let session = start_python().map_err(|error| error.context("python could not be started"));
         state().session = Some(session);
@@ -146,7 +175,7 @@ pub fn start() -> Result<&'static Object> {
     }
 }
 
-fn start_python() -> Result<Object> {
+fn start_python() -> Result<Session> {
     let mut config = Config::isolated();
     config
         .int(c"utf8_mode", 1)
@@ -176,20 +205,34 @@ fn start_python() -> Result<Object> {
     if config.start()? != Begun::Python {
         return Err(Error::new("it ended at once"));
     }
+    if preinit::is_preparing() {
+        // What is read in every call shall lie side by side, too: our modules, without what they import.
+        for module in [c"collections", c"io", c"linecache", c"os", c"time"] {
+            Object::import(module)?;
+        }
+        seal::begin_anew();
+    }
     install()?;
     let session = Object::import(c"_eryx_session")?;
     if preinit::is_preparing() {
         // The streams are written to in every call: they shall lie side by side.
         seal::begin_anew();
     }
-    session.call_method(c"start", Vec::new())?;
-    Ok(session)
+    session.call_method(c"start", &[])?;
+    Session::new(&session)
 }
 
 /// Takes from the environment what is meant for the runtime. Called when it has been read, and before Python reads it.
 pub fn look_at_environment() {
-    stop::look_at_environment();
-    stack::look_at_environment();
+    c::take_variable(EMBEDDER, |value| {
+        for word in value.to_str().unwrap_or_default().split(' ') {
+            match word.split_once('=') {
+                Some(("stack", size)) => stack::set(size.parse().ok()),
+                None if word == "eval-breaker" => stop::request(),
+                _ => {}
+            }
+        }
+    });
 }
 
 /// Adds to a Python that has just started what the runtime adds: the limit of recursion, and its modules.
@@ -254,9 +297,9 @@ fn run_export(which: usize, arguments: Vec<Value>) -> Result<Option<Value>> {
     preinit::awake(session)?;
     stop::offer()?;
     memory::hold_reserve();
-    let arguments =
+    let arguments: Vec<Object> =
         arguments.into_iter().map(|value| convert::to_python(world(), None, value)).collect::<Result<_>>()?;
-    let result = session.call_method(function, arguments)?;
+    let result = session.call(function, &arguments)?;
     export.result.map(|ty| convert::from_python(world(), ty, &result)).transpose()
 }
 

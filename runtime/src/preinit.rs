@@ -4,13 +4,12 @@
 //! do it themselves, and say with [`finalize`] when they save. Whatever belongs to the machine of that moment
 //! is taken back by the first export that is called in an instance: [`awake`].
 
-use alloc::vec::Vec;
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Result;
 use crate::ffi::{c, component};
-use crate::interpreter;
+use crate::interpreter::{self, Session};
 use crate::memory;
 use crate::python::Object;
 use crate::seal;
@@ -42,7 +41,7 @@ pub fn is_preparing() -> bool {
 pub fn run() -> Result<()> {
     PREPARING.store(true, Ordering::Relaxed);
     interpreter::start()?;
-    Object::import(PREPARE)?.call_method(c"prepare", Vec::new())?;
+    Object::import(PREPARE)?.call_method(c"prepare", &[])?;
     PREPARING.store(false, Ordering::Relaxed);
     sleep()
 }
@@ -63,14 +62,14 @@ fn sleep() -> Result<()> {
 ///
 /// # Errors
 /// What Python raised.
-pub fn awake(session: &Object) -> Result<()> {
+pub fn awake(session: &Session) -> Result<()> {
     if !ASLEEP.swap(false, Ordering::Relaxed) {
         return Ok(());
     }
     c::reread_environment();
     interpreter::look_at_environment();
     stack::limit()?;
-    session.call_method(c"awake", alloc::vec![Object::bool(!c::environment_is_empty())?]).map(drop)
+    session.call(Session::AWAKE, &[Object::bool(!c::environment_is_empty())?]).map(drop)
 }
 
 /// Gives up what belongs to the embedder that is about to save the memory. Only the first call has an
@@ -84,7 +83,7 @@ pub fn finalize() -> Result<()> {
     }
     interpreter::start()?;
     PREPARING.store(true, Ordering::Relaxed);
-    let settled = Object::import(PREPARE)?.call_method(c"settle", Vec::new());
+    let settled = Object::import(PREPARE)?.call_method(c"settle", &[]);
     PREPARING.store(false, Ordering::Relaxed);
     settled?;
     sleep()

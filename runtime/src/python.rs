@@ -142,11 +142,15 @@ impl Object {
     }
 
     /// Calls the attribute of that name with arguments.
-    pub fn call_method(&self, name: &CStr, arguments: Vec<Self>) -> Result<Self> {
-        let arguments = Self::tuple(arguments)?;
-        let function = self.attribute(name)?;
-        // SAFETY: the function and the tuple live.
-        unsafe { Self::owned(PyObject_CallObject(function.0, arguments.0)) }
+    pub fn call_method(&self, name: &CStr, arguments: &[Self]) -> Result<Self> {
+        self.attribute(name)?.call(arguments)
+    }
+
+    /// Calls the object with arguments.
+    pub fn call(&self, arguments: &[Self]) -> Result<Self> {
+        let places: Vec<*mut RawObject> = arguments.iter().map(|argument| argument.0).collect();
+        // SAFETY: the object and the arguments live, and there are as many as is said.
+        unsafe { Self::owned(PyObject_Vectorcall(self.0, places.as_ptr(), places.len(), ptr::null_mut())) }
     }
 
     /// The text of a `str`, surrogates escaped, or of bytes, of which those that are no UTF-8 become
@@ -317,6 +321,19 @@ pub fn limit_stack(usable: usize) -> Result<()> {
     } else {
         Err(take_exception())
     }
+}
+
+/// Whether a stream of Python's was written to, or detached, since [`forget_streams`].
+#[must_use]
+pub fn streams_touched() -> bool {
+    // SAFETY: there is one thread.
+    unsafe { _PyIO_Touched != 0 }
+}
+
+/// Takes note that what was written has been flushed.
+pub fn forget_streams() {
+    // SAFETY: as above.
+    unsafe { _PyIO_Touched = 0 }
 }
 
 /// Sets the salt for the hashes of XML parsers that are made from now on. The secret of Python's own hashes

@@ -2,19 +2,12 @@
 //!
 //! A guest sees the stack in its memory and not the embedder's, on which each of its calls takes room, too. How much of
 //! the one belongs to how much of the other was measured, with the recursion table of the conformance suite; see
-//! [`RATIO`]. Embedders give as much as wasmtime does by default, unless they say that they give more, by the environment
-//! variable [`REQUEST`].
+//! [`RATIO`]. Embedders give as much as wasmtime does by default, unless they say that they give more.
 
-use core::ffi::CStr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::Result;
-use crate::ffi::c;
 use crate::{preinit, python};
-
-/// The environment variable that tells how many bytes of stack calls of the guest may use (wasmtime's `max_wasm_stack`);
-/// Python code does not see it.
-const REQUEST: &CStr = c"ERYX_STACK_SIZE";
 
 /// What wasmtime gives, in bytes; at its end a call traps.
 const DEFAULT: usize = 512 << 10;
@@ -34,10 +27,9 @@ const LEAST: usize = 32 << 10;
 /// The size of the embedder's stack in bytes.
 static SIZE: AtomicUsize = AtomicUsize::new(DEFAULT);
 
-/// Looks how much the embedder has, and hides that it told. Called when the environment has been read.
-pub fn look_at_environment() {
-    let told = c::take_variable(REQUEST, |value| value.to_str().ok()?.parse().ok());
-    if let Some(Some(size)) = told {
+/// Takes note how many bytes of stack calls of the guest may use (wasmtime's `max_wasm_stack`), if the embedder told a number.
+pub fn set(size: Option<usize>) {
+    if let Some(size) = size {
         SIZE.store(size, Ordering::Relaxed);
     }
 }

@@ -2,27 +2,24 @@
 //!
 //! CPython raises an exception in a thread (`PyThreadState_SetAsyncExc`) when it finds a bit set in a word of the
 //! thread's state. We keep the exception armed while code of the session runs, without the bit; an embedder that asked
-//! for it (by the environment variable [`REQUEST`]) is told where the word is, and sets the bit from a thread of its own.
+//! for it is told where the word is, and sets the bit from a thread of its own.
 //!
 //! The world has no function for it, so it is told by `report-trace` with line 0: the context is a string whose bytes are
 //! the word itself, which lets the embedder's engine vouch for the place. A second event with line 0 tells it before
 //! each time the exception is raised, so that it can trap what has been asked too often.
 
 use alloc::string::String;
-use core::ffi::{CStr, c_void};
+use core::ffi::c_void;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::abi::Entry;
 use crate::call::{Call, Value};
 use crate::error::{Error, Result};
-use crate::ffi::c;
 use crate::ffi::python::*;
 use crate::interpreter::{has_import, world};
 use crate::python::Object;
 
-/// The environment variable by which an embedder asks for the word; Python code does not see it.
-const REQUEST: &CStr = c"ERYX_EVAL_BREAKER";
 const REPORT: &str = "report-trace";
 const WORD_TOLD: &str = r#"{"event":"eval-breaker"}"#;
 const ABOUT_TO_STOP: &str = r#"{"event":"stopping"}"#;
@@ -39,11 +36,9 @@ static WORD: AtomicUsize = AtomicUsize::new(0);
 /// The address of the exception's class once it was made, else 0.
 static CLASS: AtomicUsize = AtomicUsize::new(0);
 
-/// Looks whether the embedder asks for the word, and hides that it did. Called when the environment has been read.
-pub fn look_at_environment() {
-    if c::take_variable(REQUEST, |value| value == c"1") == Some(true) {
-        REQUESTED.store(has_import(REPORT), Ordering::Relaxed);
-    }
+/// Takes note that the embedder asks for the word.
+pub fn request() {
+    REQUESTED.store(has_import(REPORT), Ordering::Relaxed);
 }
 
 /// Tells the embedder the word if it asked for it. Called before each call of an export; Python runs.

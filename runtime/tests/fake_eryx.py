@@ -71,6 +71,8 @@ def install():
     module.report_trace = lambda *event: embedder.events.append(event)
     module.has_import = lambda name: False
     module.release_reserve = lambda: None
+    module.streams_touched = lambda: True
+    module.streams_flushed = lambda: None
     module.salt_xml = embedder.salts.append
     module.result_fields = lambda export: ()
     module.source = _source

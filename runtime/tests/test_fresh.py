@@ -117,8 +117,11 @@ class Fresh(unittest.TestCase):
         _eryx_loop.run(self._nothing())
         self.assertIsNot(_eryx_loop._session_loop, loop)
         now = time.time_ns()
-        _eryx_fresh.refresh()
+        self.addCleanup(setattr, logging, "_startTime", now)
+        first, second = (logging.makeLogRecord({}) for _ in range(2))
+        self.assertEqual(first.relativeCreated, 0)
         self.assertGreaterEqual(logging._startTime, now)
+        self.assertAlmostEqual(second.relativeCreated, (second.created - first.created) * 1e3, delta=0.01)
 
     async def _nothing(self):
         pass

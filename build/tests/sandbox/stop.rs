@@ -77,7 +77,7 @@ print(log)";
     // Who ends in time has an answer.
     let printed = "['finally', 'the embedder stopped this execution']\n";
     assert_eq!(ok(&mut session, code), printed);
-    assert_eq!(ok(&mut session, "import os, eryx\nprint('ERYX_EVAL_BREAKER' in os.environ)"), "False\n");
+    assert_eq!(ok(&mut session, "import os, eryx\nprint('ERYX_EMBEDDER' in os.environ)"), "False\n");
     // It is nobody's own to raise with effect, or to change.
     let code = "import eryx
 try:

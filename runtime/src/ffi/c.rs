@@ -15,17 +15,15 @@ unsafe extern "C" {
     fn unsetenv(name: *const c_char) -> c_int;
 }
 
-/// Removes a variable from the environment, if it is there, and gives what is read from its value.
-pub fn take_variable<T>(name: &CStr, read: impl FnOnce(&CStr) -> T) -> Option<T> {
+/// Removes a variable from the environment, if it is there, after its value was read.
+pub fn take_variable(name: &CStr, read: impl FnOnce(&CStr)) {
     // SAFETY: the name is a C string; the value is one, and is read before the environment changes.
     unsafe {
         let value = getenv(name.as_ptr());
-        if value.is_null() {
-            return None;
+        if !value.is_null() {
+            read(CStr::from_ptr(value));
+            unsetenv(name.as_ptr());
         }
-        let value = read(CStr::from_ptr(value));
-        unsetenv(name.as_ptr());
-        Some(value)
     }
 }
 
