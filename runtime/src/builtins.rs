@@ -52,7 +52,11 @@ static METHODS: &[Method] = &[
         c"Reports output: the stream's number and bytes; False if nobody is there to take it.",
         report_output,
     ),
-    Method::new(c"streams_touched", c"Whether a stream was written to since `streams_flushed`.", streams_touched),
+    Method::new(
+        c"streams_touched",
+        c"Whether a stream was written to since `streams_flushed`.",
+        streams_touched,
+    ),
     Method::new(c"streams_flushed", c"Tells that all streams that matter are flushed.", streams_flushed),
     Method::new(c"python_tracing", c"Whether the embedder wants this execution traced.", python_tracing),
     Method::new(c"has_import", c"Whether the world has an import of that name.", has_import),

@@ -11,8 +11,8 @@ use crate::call::{Call, Value};
 use crate::command;
 use crate::convert;
 use crate::error::{Error, Result};
-use crate::ffi::c;
 use crate::ffi::bindings::RawWorld;
+use crate::ffi::c;
 use crate::memory;
 use crate::preinit;
 use crate::python::{self, Begun, Config, Object};
@@ -90,7 +90,11 @@ impl Session {
             Action::Session(name) => Some(*name),
             Action::CommandLine | Action::FinalizePreinit => None,
         });
-        names.chain([Self::AWAKE]).map(|name| Ok((name, module.attribute(name)?))).collect::<Result<_>>().map(Self)
+        names
+            .chain([Self::AWAKE])
+            .map(|name| Ok((name, module.attribute(name)?)))
+            .collect::<Result<_>>()
+            .map(Self)
     }
 
     /// Calls one of the functions.
