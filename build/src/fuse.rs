@@ -37,7 +37,7 @@ use crate::wasm::hints::{self, Hints};
 /// What to leave in the module beyond what it needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Names of functions, for traces of traps.
+    /// Names of functions, for traces of traps; functions that are alike have one.
     pub debug_names: bool,
     /// The functions that run most, and how many of the smallest ones go before each. They are put at the beginning of the
     /// code, so that where their compiled code lies does not depend on what else there is.
