@@ -4,8 +4,8 @@
 //! index spaces; [`layout`] gives each a place in the one memory and the one table; [`resolve`] finds what every
 //! import means, so that the bases of memory and table and the addresses of symbols become constants and calls
 //! between libraries direct; [`relocate`] fills addresses into the data; [`fold`] finds functions that are alike;
-//! [`emit`] writes the module, each of those once, and without the functions that nothing can reach. Libraries keep scopes of their own: only what one exports is seen by
-//! others, so private symbols of one name stay apart.
+//! [`emit`] writes the module, each of those once, and without the functions that nothing can reach. Libraries keep
+//! scopes of their own: only what one exports is seen by others, so private symbols of one name stay apart.
 //!
 //! It works on linked wasm, not on object files, so libraries that others have built prelink as well. The
 //! conventions are those of the tool-conventions repository's `DynamicLinking.md`.

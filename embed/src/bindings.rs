@@ -22,6 +22,10 @@ mod generated {
 use generated::{CallbackInfo, SandboxImports, SandboxImportsWithStore};
 pub(super) use generated::{Sandbox, SandboxPre};
 
+/// The environment variable that tells a guest the size of its stack, and has words for what is asked of it.
+pub(crate) const EMBEDDER: &str = "ERYX_EMBEDDER";
+/// The word that asks a guest to tell where its evaluation loop looks, see [`report_trace`].
+pub(crate) const ASK_FOR_WORD: &str = "eval-breaker";
 /// Trace events that are not for the user. Their line is 0, as no line of Python is.
 const WORD_TOLD: &str = r#"{"event":"eval-breaker"}"#;
 const ABOUT_TO_STOP: &str = r#"{"event":"stopping"}"#;

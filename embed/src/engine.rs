@@ -39,10 +39,9 @@ impl Stacks {
         Self { wasm: bytes.clamp(Self::LEAST, Self::MOST) }
     }
 
-    /// The environment variable that tells a guest the size, and asks it where its evaluation loop looks: see
-    /// `runtime/src/stack.rs` and `stop.rs`.
-    pub(crate) fn variable(self) -> (&'static str, String) {
-        ("ERYX_EMBEDDER", format!("stack={} eval-breaker", self.wasm))
+    /// What compiled code may use, in bytes.
+    pub(crate) fn wasm(self) -> usize {
+        self.wasm
     }
 
     fn configure(self, config: &mut Config) {

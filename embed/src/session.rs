@@ -11,7 +11,7 @@ use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 
-use crate::bindings::{Abandoned, Guest, Sandbox};
+use crate::bindings::{ASK_FOR_WORD, Abandoned, EMBEDDER, Guest, Sandbox};
 use crate::control::{Canceller, Control, Raced, Reason, Stage, race};
 use crate::engine::Stacks;
 use crate::error::Error;
@@ -374,11 +374,10 @@ fn guest(
     blocks: bool,
 ) -> Result<Guest, Error> {
     let mut wasi = WasiCtxBuilder::new();
-    let (variable, told) = stacks.variable();
     // On an executor of its own with one guest, nothing is gained by handing file calls over to other threads.
     wasi.allow_blocking_current_thread(blocks)
         .envs(&options.env)
-        .env(variable, told)
+        .env(EMBEDDER, format!("stack={} {ASK_FOR_WORD}", stacks.wasm()))
         .stdout(stdout.clone())
         .stderr(stderr.clone());
     match options.stdin {

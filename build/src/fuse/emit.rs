@@ -14,7 +14,7 @@ use super::layout::{Layout, PAGE};
 use super::parse::{Global, malformed};
 use super::relocate::Data;
 use super::resolve::Callee;
-use super::rewrite::{Code, Rewriter};
+use super::rewrite::Code;
 use super::types::Types;
 use crate::error::{Error, Result};
 
@@ -183,13 +183,7 @@ impl Parts<'_, '_> {
             let Some(Global::Defined { ty, init }) = library.globals.get(kept.global) else {
                 return Err(Error::new("an imported global was taken for a defined one"));
             };
-            let mut rewriter = Rewriter {
-                types: &self.code.types[kept.library],
-                functions: &self.code.resolved.functions[kept.library],
-                numbers: &numbers,
-                globals: &self.code.resolved.globals[kept.library],
-                tags: &[],
-            };
+            let mut rewriter = self.code.rewriter(kept.library, &numbers);
             let told = |error| malformed(library.name, &error);
             let ty = rewriter.global_type(*ty).map_err(told)?;
             globals.global(ty, &rewriter.const_expr(init.clone()).map_err(told)?);

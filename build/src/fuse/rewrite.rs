@@ -26,6 +26,17 @@ impl Code<'_, '_> {
         self.types[library].get(ty as usize).copied().unwrap_or(u32::MAX)
     }
 
+    /// Rewrites what a library has, where functions have the `numbers`.
+    pub fn rewriter<'n>(&'n self, library: usize, numbers: &'n HashMap<Callee, u32>) -> Rewriter<'n> {
+        Rewriter {
+            types: &self.types[library],
+            functions: &self.resolved.functions[library],
+            numbers,
+            globals: &self.resolved.globals[library],
+            tags: &self.resolved.tags[library],
+        }
+    }
+
     /// A function of a library with its type, where functions have the `numbers`.
     ///
     /// # Errors
@@ -40,25 +51,19 @@ impl Code<'_, '_> {
         let Function::Defined { ty, body } = &parsed.functions[function as usize] else {
             return Err(Error::new("an imported function was taken for a defined one"));
         };
-        let mut rewriter = Rewriter {
-            types: &self.types[library],
-            functions: &self.resolved.functions[library],
-            numbers,
-            globals: &self.resolved.globals[library],
-            tags: &self.resolved.tags[library],
-        };
-        let body = rewriter.body(body).map_err(|error| malformed(parsed.name, &error))?;
+        let body =
+            self.rewriter(library, numbers).body(body).map_err(|error| malformed(parsed.name, &error))?;
         Ok((self.type_of(library, *ty), body))
     }
 }
 
 /// Turns a library's numbers into those of the fused module.
 pub(super) struct Rewriter<'b> {
-    pub types: &'b [u32],
-    pub functions: &'b [Callee],
-    pub numbers: &'b HashMap<Callee, u32>,
-    pub globals: &'b [Value],
-    pub tags: &'b [u32],
+    types: &'b [u32],
+    functions: &'b [Callee],
+    numbers: &'b HashMap<Callee, u32>,
+    globals: &'b [Value],
+    tags: &'b [u32],
 }
 
 type Rewritten<T> = std::result::Result<T, ReencodeError<Infallible>>;

@@ -19,12 +19,12 @@ const WHOLE_PROGRAM: &[&str] = &["-flto=full", "-O3"];
 
 /// Which indirect calls become direct ones is left to the link, which knows all that they may call. What the profile tells of
 /// each is kept until then.
-const COMPILED: &[&str] = &["-mllvm", "-disable-icp", "-mllvm", "-icp-max-annotations=16"];
+const OBJECT_FLAGS: &[&str] = &["-mllvm", "-disable-icp", "-mllvm", "-icp-max-annotations=16"];
 
 /// An indirect call takes the engine some fifteen instructions and five reads of memory, several times what a native one
 /// takes. So more of them than by default are worth a comparison and a direct call: up to eight for each, as long as one is
 /// worth a tenth of what remains and a hundredth of all.
-const LINKED: &[&str] = &[
+const LINK_FLAGS: &[&str] = &[
     "-Wl,-mllvm,-icp-max-prom=8",
     "-Wl,-mllvm,-icp-remaining-percent-threshold=10",
     "-Wl,-mllvm,-icp-total-percent-threshold=1",
@@ -77,10 +77,10 @@ impl Compiled {
 /// When a command fails.
 pub fn build(work: &Work, recipe: &Recipe) -> Result<()> {
     let profile = work.input("profile")?.join(super::profile::PROFILE);
-    let mut flags = words(&[WHOLE_PROGRAM, COMPILED].concat());
+    let mut flags = words(&[WHOLE_PROGRAM, OBJECT_FLAGS].concat());
     flags.push(format!("-fprofile-use={}", profile.display()));
     let compiled = compile(work, recipe, &flags)?;
-    let flags = [WHOLE_PROGRAM, LINKED].concat();
+    let flags = [WHOLE_PROGRAM, LINK_FLAGS].concat();
     let library = work.out.join("lib").join(LIBRARY);
     link(work, recipe, &compiled, &flags, &[], &library)?;
     tell_rare(work, &compiled, &library)?;
@@ -101,7 +101,9 @@ pub fn build(work: &Work, recipe: &Recipe) -> Result<()> {
 /// When the training fails.
 fn tell_rare(work: &Work, compiled: &Compiled, library: &Path) -> Result<()> {
     let folder = library.parent().unwrap_or(&work.out);
-    let (fused, place) = train::fused(work, compiled, component::shared(folder, LIBRARY)?)?;
+    let linked = component::shared(folder, LIBRARY)?;
+    let module = linked.module.clone();
+    let (fused, place) = train::fused(work, compiled, linked)?;
     let counts = train::run(&count::counted(&fused.module)?, &work.log, |store, instance| {
         let memory = instance.get_memory(&mut *store, count::COUNTS);
         memory
@@ -109,7 +111,6 @@ fn tell_rare(work: &Work, compiled: &Compiled, library: &Path) -> Result<()> {
             .ok_or_else(|| wasmtime::Error::msg("the module has no counts"))
     })?;
     let rare = count::rare(&fused.module, &counts)?;
-    let module = fs::read(library)?;
     let interpreter = wasm::exported_function(&module, component::LOOP).map_err(wasm::malformed)?;
     let own = rare.into_iter().filter_map(|(number, rare)| {
         let (library, function) = (*fused.origins.get(number as usize)?)?;
