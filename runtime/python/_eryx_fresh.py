@@ -32,7 +32,7 @@ def prepare():
 
 def find_duties():
     """Finds what instances have to do. Which modules there are is known by now, so that none of them has to look."""
-    _duties[:] = [salt_xml] * ("pyexpat" in sys.modules)
+    _duties[:] = [salt_xml] if "pyexpat" in sys.modules else []
 
 
 def refresh():

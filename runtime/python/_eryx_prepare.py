@@ -133,7 +133,7 @@ def _warm_up():
     _eryx_errors.describe(Exception())
     _run_as_instances_do(_WARM_UP)
     # The interpreter keeps one of each name; an instance need not add the first ones.
-    _names.extend(sys.intern(f"{_eryx_errors.SESSION_PREFIX}{number}>") for number in range(1, 10))
+    _names.extend(sys.intern(_eryx_session.file_name(number)) for number in range(1, 10))
 
 
 def _run_as_instances_do(times):

@@ -42,7 +42,7 @@ class Session:
         self._total = 0
         # Made when the memory is saved: the interpreter looks for each new name among all that it knows, which are all
         # over the memory.
-        self._first_name = sys.intern(_name(1))
+        self._first_name = sys.intern(file_name(1))
         self.callbacks = _eryx_callbacks.Registry()
         #: The fields of the record that the world's `execute` returns; without any it is a string.
         self.output_fields = _eryx.result_fields("execute")
@@ -100,14 +100,14 @@ class Session:
 
     def _compile(self, source):
         self.calls += 1
-        name = self._first_name if self.calls == 1 else _name(self.calls)
+        name = self._first_name if self.calls == 1 else file_name(self.calls)
         # What a file may begin with, code may begin with too.
         text = source.removeprefix("\ufeff")
         self.remember(name, text)
         return compile(text, name, "exec", _ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
 
 
-def _name(number):
+def file_name(number):
     """The name of the file that a call's code is in."""
     return f"{_eryx_errors.SESSION_PREFIX}{number}>"
 
