@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use wasmtime::StoreContextMut;
 use wasmtime::component::{Accessor, HasData, HasSelf, Linker, Resource, ResourceTable, WasmStr};
+use wasmtime::{Engine, StoreContextMut};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_io::bindings::wasi::io::poll;
 use wasmtime_wasi_io::poll::DynPollable;
@@ -19,8 +19,8 @@ mod generated {
     wasmtime::component::bindgen!({ path: "../runtime/wit/sandbox.wit" });
 }
 
+pub(super) use generated::SandboxIndices;
 use generated::{CallbackInfo, SandboxImports, SandboxImportsWithStore};
-pub(super) use generated::{Sandbox, SandboxPre};
 
 /// The environment variable that tells a guest the size of its stack, and has words for what is asked of it.
 pub(crate) const EMBEDDER: &str = "ERYX_EMBEDDER";
@@ -172,10 +172,10 @@ impl poll::HostPollable for WaitsView<'_> {
 }
 
 /// A linker with everything the world may import.
-pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
+pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    Sandbox::add_to_linker::<Guest, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    generated::Sandbox::add_to_linker::<Guest, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     linker.allow_shadowing(true);
     linker.root().func_wrap("report-trace", report_trace)?;
     poll::add_to_linker::<Guest, Waits>(&mut linker, |guest| WaitsView {

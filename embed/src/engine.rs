@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use crate::bindings::ASK_FOR_WORD;
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::failure::told;
@@ -37,11 +38,6 @@ impl Stacks {
     #[must_use]
     pub fn of(bytes: usize) -> Self {
         Self { wasm: bytes.clamp(Self::LEAST, Self::MOST) }
-    }
-
-    /// What compiled code may use, in bytes.
-    pub(crate) fn wasm(self) -> usize {
-        self.wasm
     }
 
     fn configure(self, config: &mut Config) {
@@ -154,6 +150,8 @@ pub struct Embedder {
 /// The two engines; see [`crate::Limits::stop_native_code`] for why there are two. Both are made when first needed.
 pub(crate) struct Engines {
     pub(crate) options: EmbedderOptions,
+    /// What each guest is told; made once, as each instance has it.
+    pub(crate) announcement: String,
     plain: OnceLock<Engine>,
     interruptible: OnceLock<Engine>,
 }
@@ -190,7 +188,9 @@ impl Embedder {
     /// # Errors
     /// When wasmtime does not support this machine, or there is no address space for a pool.
     pub fn with(options: EmbedderOptions) -> Result<Self> {
-        let engines = Engines { options, plain: OnceLock::new(), interruptible: OnceLock::new() };
+        let announcement = format!("stack={} {ASK_FOR_WORD}", options.stacks.wasm);
+        let engines =
+            Engines { options, announcement, plain: OnceLock::new(), interruptible: OnceLock::new() };
         engines.get(false)?;
         Ok(Self { engines: Arc::new(engines) })
     }

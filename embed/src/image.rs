@@ -9,11 +9,11 @@ use std::time::Instant;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::bindings::{Guest, SandboxPre, linker};
 use crate::cache::Cache;
 use crate::digest::Digest;
-use crate::engine::{Compiling, Engines, Stacks};
+use crate::engine::{Compiling, Engines};
 use crate::error::{Context, Error, Result};
+use crate::exports::SandboxPre;
 use crate::failure::{Failure, told};
 use crate::session::{Session, SessionOptions, blocking};
 
@@ -45,7 +45,7 @@ enum Source {
 #[derive(Default)]
 struct Compiled {
     component: OnceLock<Component>,
-    pre: OnceLock<SandboxPre<Guest>>,
+    pre: OnceLock<SandboxPre>,
 }
 
 impl Image {
@@ -91,8 +91,9 @@ impl Image {
         self.shared.engines.options.pooling.map(|pooling| pooling.slots)
     }
 
-    pub(crate) fn stacks(&self) -> Stacks {
-        self.shared.engines.options.stacks
+    /// What each guest is told in the variable [`crate::bindings::EMBEDDER`].
+    pub(crate) fn announcement(&self) -> &str {
+        &self.shared.engines.announcement
     }
 
     /// Makes an instance with its own memory. Blocks; on an executor's thread use [`Image::session_async`].
@@ -128,19 +129,15 @@ impl Image {
     }
 
     /// The component with all its imports resolved: what is the same for each instance is done once.
-    pub(crate) fn pre(&self, interruptible: bool) -> Result<&SandboxPre<Guest>, Failure> {
+    pub(crate) fn pre(&self, interruptible: bool) -> Result<&SandboxPre, Failure> {
         let compiled = self.compiled(interruptible);
         if let Some(pre) = compiled.pre.get() {
             return Ok(pre);
         }
         let component = self.prepare(interruptible).map_err(Failure::unusable)?;
-        // Indexing checks the types of the exports before any code of the guest runs.
-        let pre = linker(component.engine())
-            .and_then(|linker| linker.instantiate_pre(component))
-            .and_then(SandboxPre::new)
-            .map_err(|error| {
-                Failure::unusable(told(&error).context(format!("cannot start `{}`", self.name())))
-            })?;
+        let pre = SandboxPre::new(component).map_err(|error| {
+            Failure::unusable(told(&error).context(format!("cannot start `{}`", self.name())))
+        })?;
         Ok(compiled.pre.get_or_init(|| pre))
     }
 

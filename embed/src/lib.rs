@@ -24,6 +24,7 @@ mod control;
 pub mod digest;
 mod engine;
 pub mod error;
+mod exports;
 mod failure;
 mod grant;
 mod image;

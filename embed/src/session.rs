@@ -1,7 +1,7 @@
 //! One instance: its options, its exports as methods.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 
-use crate::bindings::{ASK_FOR_WORD, Abandoned, EMBEDDER, Guest, Sandbox};
+use crate::bindings::{Abandoned, EMBEDDER, Guest};
 use crate::control::{Canceller, Control, Raced, Reason, Stage, race};
-use crate::engine::Stacks;
 use crate::error::Error;
+use crate::exports::Sandbox;
 use crate::failure::{Cause, Failure};
 use crate::grant::Grant;
 use crate::image::Image;
@@ -130,8 +130,8 @@ impl Session {
         let budget = Budget::new(limits.max_output);
         let stdout = Outlet::stdout(options.stdout.clone(), &budget);
         let stderr = Outlet::stderr(options.stderr.clone(), &budget);
-        let guest =
-            guest(options, image.stacks(), &stdout, &stderr, &control, blocks).map_err(Failure::unusable)?;
+        let guest = guest(options, image.announcement(), &stdout, &stderr, &control, blocks)
+            .map_err(Failure::unusable)?;
         let mut store = Store::new(engine, guest);
         store.limiter(|guest| &mut guest.memory);
         store.set_hostcall_fuel(HOSTCALL_LIMIT);
@@ -144,7 +144,7 @@ impl Session {
             store.set_epoch_deadline(1);
         }
         let (sandbox, _) =
-            limited(&mut store, limits.timeout, async |store| pre.instantiate_async(store).await).await;
+            limited(&mut store, limits.timeout, async |store| pre.instantiate(store).await).await;
         let sandbox = sandbox.map_err(|mut failure| {
             control.forget_word();
             failure.error = failure.error.context(format!("cannot start `{}`", image.name()));
@@ -174,7 +174,7 @@ impl Session {
     /// As [`Session::execute`].
     pub async fn execute_async(&mut self, code: &str) -> Result<Result<String, String>, Failure> {
         let code = code.to_owned();
-        self.call(async |sandbox, accessor| sandbox.call_execute(accessor, code).await).await
+        self.call(async |sandbox, accessor| sandbox.execute(accessor, code).await).await
     }
 
     /// Saves the session's globals; the inner error names what cannot be saved.
@@ -190,7 +190,7 @@ impl Session {
     /// # Errors
     /// As [`Session::snapshot_state`].
     pub async fn snapshot_state_async(&mut self) -> Result<Result<Vec<u8>, String>, Failure> {
-        self.call(async |sandbox, accessor| sandbox.call_snapshot_state(accessor).await).await
+        self.call(async |sandbox, accessor| sandbox.snapshot_state(accessor).await).await
     }
 
     /// Replaces the session's globals by saved ones.
@@ -207,7 +207,7 @@ impl Session {
     /// As [`Session::restore_state`].
     pub async fn restore_state_async(&mut self, data: &[u8]) -> Result<Result<(), String>, Failure> {
         let data = data.to_owned();
-        self.call(async |sandbox, accessor| sandbox.call_restore_state(accessor, data).await).await
+        self.call(async |sandbox, accessor| sandbox.restore_state(accessor, data).await).await
     }
 
     /// Forgets the session's globals.
@@ -223,8 +223,8 @@ impl Session {
     /// # Errors
     /// As [`Session::clear_state`].
     pub async fn clear_state_async(&mut self) -> Result<(), Failure> {
-        let cleared = self
-            .call(async |sandbox, accessor| Ok(Ok::<_, String>(sandbox.call_clear_state(accessor).await?)));
+        let cleared =
+            self.call(async |sandbox, accessor| Ok(Ok::<_, String>(sandbox.clear_state(accessor).await?)));
         cleared.await.map(|_| ())
     }
 
@@ -351,6 +351,8 @@ pub(super) fn blocking<R: Send>(future: impl Future<Output = R> + Send) -> Resul
             .build()
             .map_err(|error| Error::from(error).context("cannot start an executor"));
     }
+    // It is large: pinned once, and not moved into each of the calls below.
+    let future = pin!(future);
     let run = move || {
         EXECUTOR.with(|executor| match executor {
             Ok(executor) => Ok(executor.block_on(future)),
@@ -367,7 +369,7 @@ pub(super) fn blocking<R: Send>(future: impl Future<Output = R> + Send) -> Resul
 
 fn guest(
     options: SessionOptions,
-    stacks: Stacks,
+    announcement: &str,
     stdout: &Outlet,
     stderr: &Outlet,
     control: &Arc<Control>,
@@ -377,7 +379,7 @@ fn guest(
     // On an executor of its own with one guest, nothing is gained by handing file calls over to other threads.
     wasi.allow_blocking_current_thread(blocks)
         .envs(&options.env)
-        .env(EMBEDDER, format!("stack={} {ASK_FOR_WORD}", stacks.wasm()))
+        .env(EMBEDDER, announcement)
         .stdout(stdout.clone())
         .stderr(stderr.clone());
     match options.stdin {
