@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::recipe::{Recipe, Source};
 
 /// Changes when the result changes for equal inputs.
-pub const REVISION: u32 = 3;
+pub const REVISION: u32 = 4;
 
 /// The file name of the profile in the result.
 pub const PROFILE: &str = "cpython.profdata";
