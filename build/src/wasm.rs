@@ -2,14 +2,14 @@
 //!
 //! Conventions: WebAssembly tool-conventions, `DynamicLinking.md`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::ops::Range;
 
 use wasm_encoder::{RawSection, Section as _};
 use wasmparser::{
-    Dylink0Subsection, ExternalKind, FuncType, KnownCustom, Parser, Payload, SymbolFlags, TypeRef, Validator,
-    WasmFeatures,
+    Dylink0Subsection, ExternalKind, FuncType, KnownCustom, Name, Parser, Payload, SymbolFlags, TypeRef,
+    Validator, WasmFeatures,
 };
 
 use crate::error::{Error, Result};
@@ -164,22 +164,27 @@ pub fn custom_section<'a>(module: &'a [u8], name: &str) -> wasmparser::Result<Op
     Ok(None)
 }
 
-/// The index of the function that a module exports under a name, if there is one.
+/// The names of a module's functions that its section of names has, by index.
 ///
 /// # Errors
 /// When the module cannot be parsed.
-pub fn exported_function(module: &[u8], name: &str) -> wasmparser::Result<Option<u32>> {
+pub fn function_names(module: &[u8]) -> wasmparser::Result<HashMap<u32, &str>> {
+    let mut found = HashMap::new();
     for payload in Parser::new(0).parse_all(module) {
-        if let Payload::ExportSection(section) = payload? {
-            for export in section {
-                let export = export?;
-                if export.kind == ExternalKind::Func && export.name == name {
-                    return Ok(Some(export.index));
+        if let Payload::CustomSection(section) = payload?
+            && let KnownCustom::Name(subsections) = section.as_known()
+        {
+            for subsection in subsections {
+                if let Name::Function(names) = subsection? {
+                    for naming in names {
+                        let naming = naming?;
+                        found.insert(naming.index, naming.name);
+                    }
                 }
             }
         }
     }
-    Ok(None)
+    Ok(found)
 }
 
 /// Debug information, and what only the link reads.

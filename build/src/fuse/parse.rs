@@ -4,10 +4,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use wasmparser::{
     ConstExpr, Data, Dylink0Subsection, Element, ExternalKind, FunctionBody, GlobalType, KnownCustom,
-    MemInfo, Name, Parser, Payload, RecGroup, SymbolFlags, TypeRef,
+    MemInfo, Parser, Payload, RecGroup, SymbolFlags, TypeRef,
 };
 
 use crate::error::{Error, Result};
+use crate::wasm;
 
 /// A function of a library's index space.
 pub(super) enum Function<'a> {
@@ -71,7 +72,7 @@ impl<'a> Parsed<'a> {
             elements: Vec::new(),
             data: Vec::new(),
             weak: BTreeSet::new(),
-            names: HashMap::new(),
+            names: wasm::function_names(module).map_err(|error| malformed(name, &error))?,
             component_types: Vec::new(),
         };
         let mut declared = Vec::new();
@@ -138,16 +139,6 @@ impl<'a> Parsed<'a> {
                 KnownCustom::Dylink0(subsections) => {
                     for subsection in subsections {
                         self.dylink(subsection?);
-                    }
-                }
-                KnownCustom::Name(subsections) => {
-                    for subsection in subsections {
-                        if let Name::Function(names) = subsection? {
-                            for naming in names {
-                                let naming = naming?;
-                                self.names.insert(naming.index, naming.name);
-                            }
-                        }
                     }
                 }
                 _ if section.name().starts_with("component-type") => {

@@ -41,6 +41,7 @@ static PyMethodDef methods[] = {
     {"leap", leap, METH_O, NULL},
     {"lonely", (PyCFunction)lonely, METH_NOARGS, NULL},
     {"nothing", (PyCFunction)nothing, METH_NOARGS, NULL},
+    {"single", (PyCFunction)nothing, METH_O, NULL},
     {"three", (PyCFunction)three, METH_VARARGS, NULL},
     {"two", (PyCFunction)two, METH_VARARGS | METH_KEYWORDS, NULL},
     {"five", (PyCFunction)(void (*)(void))five, METH_VARARGS, NULL},
@@ -66,8 +67,10 @@ static void destroy(PyObject *self) {
     Py_DECREF(type);
 }
 static PyGetSetDef members[] = {{"x", (getter)get, (setter)set, NULL, NULL}, {NULL}};
+static PyMethodDef own[] = {
+    {"lonely", (PyCFunction)lonely, METH_NOARGS, NULL}, {"single", (PyCFunction)lonely, METH_O, NULL}, {NULL}};
 static PyType_Slot slots[] = {
-    {Py_tp_getset, members}, {Py_tp_traverse, visit_all}, {Py_tp_clear, (void *)clear}, {Py_tp_dealloc, destroy}, {0}};
+    {Py_tp_methods, own}, {Py_tp_getset, members}, {Py_tp_traverse, visit_all}, {Py_tp_clear, (void *)clear}, {Py_tp_dealloc, destroy}, {0}};
 static PyType_Spec spec = {
     "probe._c.Thing", sizeof(Thing), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots};
 
@@ -176,6 +179,10 @@ smoke = """
 from probe import _c, _cxx
 assert _c.leap(20) == 44, _c.leap(20)
 assert (_c.lonely(), _c.nothing(), _c.three(1, 2), _c.two(1, x=2)) == ("called", "nothing", 2, 1)
+# Often enough for the interpreter's loop to have instructions of its own for these calls.
+thing = _c.Thing()
+for _ in range(100):
+    assert (_c.single(1), thing.lonely(), thing.single(1), thing.x) == ("nothing", "called", "called", 7)
 try:
     _c.five()
 except SystemError as error:
