@@ -8,8 +8,8 @@ use std::ops::Range;
 
 use wasm_encoder::{RawSection, Section as _};
 use wasmparser::{
-    Dylink0Subsection, ExternalKind, FuncType, KnownCustom, Name, Parser, Payload, SymbolFlags, TypeRef,
-    Validator, WasmFeatures,
+    Dylink0Subsection, ExternalKind, FuncType, KnownCustom, Name, NameSectionReader, Parser, Payload,
+    SymbolFlags, TypeRef, Validator, WasmFeatures,
 };
 
 use crate::error::{Error, Result};
@@ -164,23 +164,17 @@ pub fn custom_section<'a>(module: &'a [u8], name: &str) -> wasmparser::Result<Op
     Ok(None)
 }
 
-/// The names of a module's functions that its section of names has, by index.
+/// The names of functions that a section `name` has, by index.
 ///
 /// # Errors
-/// When the module cannot be parsed.
-pub fn function_names(module: &[u8]) -> wasmparser::Result<HashMap<u32, &str>> {
+/// When the section cannot be parsed.
+pub fn function_names(section: NameSectionReader<'_>) -> wasmparser::Result<HashMap<u32, &str>> {
     let mut found = HashMap::new();
-    for payload in Parser::new(0).parse_all(module) {
-        if let Payload::CustomSection(section) = payload?
-            && let KnownCustom::Name(subsections) = section.as_known()
-        {
-            for subsection in subsections {
-                if let Name::Function(names) = subsection? {
-                    for naming in names {
-                        let naming = naming?;
-                        found.insert(naming.index, naming.name);
-                    }
-                }
+    for subsection in section {
+        if let Name::Function(names) = subsection? {
+            for naming in names {
+                let naming = naming?;
+                found.insert(naming.index, naming.name);
             }
         }
     }

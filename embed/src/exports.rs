@@ -15,6 +15,8 @@ pub(super) struct SandboxPre {
 }
 
 impl SandboxPre {
+    /// Resolves the imports of a component and finds its exports.
+    ///
     /// # Errors
     /// When the component does not fit the world.
     pub(super) fn new(component: &Component) -> wasmtime::Result<Self> {

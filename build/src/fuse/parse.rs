@@ -72,7 +72,7 @@ impl<'a> Parsed<'a> {
             elements: Vec::new(),
             data: Vec::new(),
             weak: BTreeSet::new(),
-            names: wasm::function_names(module).map_err(|error| malformed(name, &error))?,
+            names: HashMap::new(),
             component_types: Vec::new(),
         };
         let mut declared = Vec::new();
@@ -141,6 +141,7 @@ impl<'a> Parsed<'a> {
                         self.dylink(subsection?);
                     }
                 }
+                KnownCustom::Name(section) => self.names = wasm::function_names(section)?,
                 _ if section.name().starts_with("component-type") => {
                     self.component_types.push((section.name(), section.data()));
                 }

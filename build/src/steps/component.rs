@@ -30,7 +30,8 @@ pub const MANIFEST: &str = "manifest.json";
 /// What runs most, and the small functions before it: the loop of the interpreter, and that of regular expressions over
 /// text in Latin-1. The first then begins 32 bytes behind a multiple of 64, and what goes on to its next instruction lies in
 /// one line of the processor's cache; the second, where that takes 64 bytes, at a multiple. Elsewhere, Python takes 5 % more
-/// time, and regular expressions 6 %. How to look at it is in CONTRIBUTING.
+/// time, and regular expressions 6 %. How to look at it is in CONTRIBUTING. Neither is told which of its branches are rare
+/// (`tell_rare` in `cpython.rs`).
 pub(super) const HOT: &[(&str, usize)] = &[("_PyEval_EvalFrameDefault", 1), ("sre_ucs1_match", 0)];
 
 /// The library that serves files, and the only one that calls the embedder for them.

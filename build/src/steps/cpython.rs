@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use wasmparser::{BinaryReader, NameSectionReader};
+
 use super::cpython_dev::LIBRARY;
 use super::cross::{CFLAGS, Cross, words};
 use super::library::shown;
@@ -35,10 +37,11 @@ const LINK_FLAGS: &[&str] = &[
 /// with the profile takes almost a quarter more time in it. Nor does the link optimise it with all else: what was inlined
 /// into it then depended on changes elsewhere, and now and then cost it the register for the address of the guest's memory,
 /// which each of its instructions needs.
-const LOOP_CFLAGS: &[&str] = &["-Os", "-fno-profile-generate", "-fno-profile-use", "-fno-lto"];
+/// The profile is left out by [`UNPROFILED_CFLAGS`].
+const LOOP_CFLAGS: &[&str] = &["-Os", "-fno-lto"];
 
-/// What else is compiled without the profile, with these flags: another loop over instructions, that of regular expressions. By
-/// the profile it takes an eighth more time. Extension modules without such a loop gain by it.
+/// What else is compiled without the profile: another loop over instructions, that of regular expressions. By the profile it
+/// takes an eighth more time. Extension modules without such a loop gain by it.
 const UNPROFILED: &[&str] = &["Modules/_sre/sre.o"];
 const UNPROFILED_CFLAGS: &[&str] = &["-fno-profile-generate", "-fno-profile-use"];
 
@@ -116,7 +119,9 @@ fn tell_rare(work: &Work, compiled: &Compiled, library: &Path) -> Result<()> {
             .ok_or_else(|| wasmtime::Error::msg("the module has no counts"))
     })?;
     let rare = count::rare(&fused.module, &counts)?;
-    let names = wasm::function_names(&module).map_err(wasm::malformed)?;
+    let names = wasm::custom_section(&module, "name").map_err(wasm::malformed)?.unwrap_or_default();
+    let names = NameSectionReader::new(BinaryReader::new(names, 0));
+    let names = wasm::function_names(names).map_err(wasm::malformed)?;
     let is_loop = |function| component::HOT.iter().any(|(name, _)| names.get(&function) == Some(name));
     let own = rare.into_iter().filter_map(|(number, rare)| {
         let (library, function) = (*fused.origins.get(number as usize)?)?;
@@ -125,9 +130,9 @@ fn tell_rare(work: &Work, compiled: &Compiled, library: &Path) -> Result<()> {
     write(library, hints::attach(&module, &own.collect())?)
 }
 
-/// Configures the interpreter and compiles its objects with `flags`, that of its loop with [`LOOP_CFLAGS`] besides, and
-/// [`UNPROFILED`] ones with theirs. They are neither in force while it is configured, when programs are linked, nor told to
-/// extension modules.
+/// Configures the interpreter and compiles its objects with `flags`: that of its loop with [`LOOP_CFLAGS`] besides, and both it
+/// and [`UNPROFILED`] ones with [`UNPROFILED_CFLAGS`]. None are in force while it is configured, when programs are linked, nor
+/// are extension modules told them.
 ///
 /// # Errors
 /// When a command fails.
@@ -155,7 +160,7 @@ pub(super) fn compile(work: &Work, recipe: &Recipe, flags: &[String]) -> Result<
             .arg(format!("-j{}", work.jobs))
             // What debuggers need would be stripped by the link.
             .arg(format!("CFLAGS_NODIST=-g0 {} {}", flags.join(" "), more.join(" ")))
-            .arg(format!("CFLAGS_CEVAL={}", LOOP_CFLAGS.join(" ")))
+            .arg(format!("CFLAGS_CEVAL={}", [LOOP_CFLAGS, UNPROFILED_CFLAGS].concat().join(" ")))
             .args(goals)
             .run()
     };
