@@ -27,6 +27,8 @@ mod native;
 mod numpy;
 #[path = "bench/peers.rs"]
 mod peers;
+#[path = "bench/process.rs"]
+mod process;
 #[path = "bench/published.rs"]
 mod published;
 #[path = "bench/registry.rs"]
@@ -112,6 +114,7 @@ fn run() -> Result<()> {
                 throughput::measure(&layout, &python, &image, &mut entries)?;
             } else {
                 sandbox::measure(&layout, &component, &mut entries)?;
+                process::measure(&component, &mut entries)?;
                 neighbours = peers::measure(&layout, &python, &image, &mut entries)?;
             }
             table::show(&entries, &neighbours);
@@ -151,6 +154,7 @@ fn everything(layout: &Layout, component: &Path, mut entries: Vec<Entry>) -> Res
         baseline,
     });
     sandbox::measure(layout, component, &mut entries)?;
+    process::measure(component, &mut entries)?;
     if guest(&image, "import importlib.util\nprint(importlib.util.find_spec('numpy') is not None)")?
         == "True\n"
     {
