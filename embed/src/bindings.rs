@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use wasmtime::component::{Accessor, HasData, HasSelf, Linker, Resource, ResourceTable, WasmStr};
 use wasmtime::{Engine, StoreContextMut};
@@ -121,7 +122,9 @@ fn report_trace(
         return Ok(());
     }
     if line == 0 && event == ABOUT_TO_STOP {
-        return match store.data().control.stage() {
+        let control = &store.data().control;
+        control.raised(Instant::now());
+        return match control.stage() {
             Stage::Abandoned => Err(wasmtime::Error::new(Abandoned)),
             Stage::Running | Stage::Stopping => Ok(()),
         };

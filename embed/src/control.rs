@@ -24,6 +24,9 @@ use crate::error::{Error, Result};
 pub(crate) const GRACE: Duration = Duration::from_millis(500);
 /// How often a guest that was asked to stop is asked again: its own writes to the word may undo ours.
 const REMINDER: Duration = Duration::from_millis(20);
+/// How long a guest is left alone after it raised the exception. It tells where its code was, and on a machine that has
+/// much to do, a reminder would come while it does.
+const PAUSE: Duration = Duration::from_millis(100);
 /// `_PY_ASYNC_EXCEPTION_BIT` of CPython 3.14, in `Include/internal/pycore_ceval.h`.
 const ASYNC_EXCEPTION: u32 = 1 << 3;
 
@@ -94,6 +97,8 @@ struct Call {
     id: u64,
     /// Why it is stopped, and since when.
     stopped: Option<(Reason, Instant)>,
+    /// When the guest last raised the exception that it was asked for.
+    raised: Option<Instant>,
 }
 
 impl Control {
@@ -112,7 +117,7 @@ impl Control {
         self.stage.send_replace(Stage::Running);
         let cancelled = {
             let mut state = self.lock();
-            state.call = Some(Call { id, stopped: None });
+            state.call = Some(Call { id, stopped: None, raised: None });
             std::mem::take(&mut state.cancelled)
         };
         let guard = CallGuard { control: Arc::clone(self), id };
@@ -153,17 +158,27 @@ impl Control {
         let mut state = self.lock();
         let current = state.call.as_mut().filter(|current| current.id == call)?;
         let (_, since) = *current.stopped.get_or_insert((Reason::TimeLimit, now));
+        let paused = current.raised.is_some_and(|raised| now.saturating_duration_since(raised) < PAUSE);
         // Who cannot be asked cannot answer either.
         let over = now.saturating_duration_since(since) >= GRACE || state.word.is_none();
         let stage = if over { Stage::Abandoned } else { Stage::Stopping };
         self.stage.send_if_modified(|current| std::mem::replace(current, stage) != stage);
-        if let Some(word) = state.word {
+        if let Some(word) = state.word
+            && (over || !paused)
+        {
             word.interrupt();
         }
         if over && let Some(engine) = self.epochs.as_ref().and_then(EngineWeak::upgrade) {
             engine.increment_epoch();
         }
         Some(now + REMINDER)
+    }
+
+    /// Takes note that the guest raises the exception that it was asked for.
+    pub(crate) fn raised(&self, now: Instant) {
+        if let Some(call) = &mut self.lock().call {
+            call.raised = Some(now);
+        }
     }
 
     pub(crate) fn stage(&self) -> Stage {
@@ -392,6 +407,30 @@ mod tests {
         memory.store(0, Ordering::Relaxed);
         wait_for(&|| control.stage() == Stage::Abandoned);
         assert_eq!(memory.load(Ordering::Relaxed), 0, "a word that is forgotten is not written to");
+    }
+
+    #[test]
+    fn a_guest_that_has_raised_the_exception_has_time_to_tell_of_it() {
+        let memory: &'static AtomicU32 = Box::leak(Box::new(AtomicU32::new(0)));
+        let control = Control::new(None);
+        // SAFETY: the memory is never given up.
+        let bytes = unsafe { std::slice::from_raw_parts(memory.as_ptr().cast::<u8>(), 4) };
+        // SAFETY: as above.
+        control.tell_word(unsafe { Word::of(bytes) }.unwrap());
+        let call = control.begin(None).unwrap();
+        let start = Instant::now();
+        let interrupted = |after: Duration| {
+            control.remind(call.id, start + after);
+            memory.swap(0, Ordering::Relaxed) == ASYNC_EXCEPTION
+        };
+        assert!(interrupted(Duration::ZERO));
+        assert!(interrupted(REMINDER), "it may not have seen the first one");
+        control.raised(start + REMINDER);
+        assert!(!interrupted(2 * REMINDER));
+        assert!(interrupted(REMINDER + PAUSE), "it may have caught the exception");
+        control.raised(start + GRACE);
+        assert!(interrupted(GRACE), "its time is over");
+        assert_eq!(control.stage(), Stage::Abandoned);
     }
 
     #[test]
