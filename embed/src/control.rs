@@ -374,14 +374,20 @@ mod tests {
         assert_eq!(found, [true, false, false, true, false]);
     }
 
-    #[test]
-    fn a_guest_that_can_be_asked_is_asked_again_and_then_abandoned() {
+    /// A guest's word, and the control that was told of it.
+    fn reachable() -> (&'static AtomicU32, Arc<Control>) {
         let memory: &'static AtomicU32 = Box::leak(Box::new(AtomicU32::new(0)));
         let control = Control::new(None);
         // SAFETY: the memory is never given up.
         let bytes = unsafe { std::slice::from_raw_parts(memory.as_ptr().cast::<u8>(), 4) };
         // SAFETY: as above.
         control.tell_word(unsafe { Word::of(bytes) }.unwrap());
+        (memory, control)
+    }
+
+    #[test]
+    fn a_guest_that_can_be_asked_is_asked_again_and_then_abandoned() {
+        let (memory, control) = reachable();
         let call = control.begin(Some(Duration::from_millis(1))).unwrap();
         let wait_for = |wanted: &dyn Fn() -> bool| {
             let start = Instant::now();
@@ -411,12 +417,7 @@ mod tests {
 
     #[test]
     fn a_guest_that_has_raised_the_exception_has_time_to_tell_of_it() {
-        let memory: &'static AtomicU32 = Box::leak(Box::new(AtomicU32::new(0)));
-        let control = Control::new(None);
-        // SAFETY: the memory is never given up.
-        let bytes = unsafe { std::slice::from_raw_parts(memory.as_ptr().cast::<u8>(), 4) };
-        // SAFETY: as above.
-        control.tell_word(unsafe { Word::of(bytes) }.unwrap());
+        let (memory, control) = reachable();
         let call = control.begin(None).unwrap();
         let start = Instant::now();
         let interrupted = |after: Duration| {
