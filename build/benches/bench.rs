@@ -216,6 +216,12 @@ fn fastest_of(runs: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> 
     Ok(best)
 }
 
+/// The median of several times.
+fn middle(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
 fn native_seconds(python: &Path, code: &str) -> Result<f64> {
     seconds(&native::run(python, &format!("{TIMED}{code}"))?)
 }

@@ -11,7 +11,7 @@ use eryx_embed::Image;
 use super::native::Wheels;
 use super::peers::FRESH;
 use super::table::Entry;
-use super::{RUNS, TIMED, guest, guest_seconds, seconds};
+use super::{RUNS, TIMED, guest, guest_seconds, middle, seconds};
 
 const IMPORT: &str =
     "import time\nstart = time.perf_counter()\nimport numpy\nprint(time.perf_counter() - start)";
@@ -63,8 +63,7 @@ pub fn measure(
         for _ in 0..RUNS {
             times.push(seconds(&native.run(IMPORT_BOTH)?)?);
         }
-        times.sort_by(f64::total_cmp);
-        let baseline = Some(times[RUNS / 2]);
+        let baseline = Some(middle(times));
         entries.push(Entry { name: "fresh beside a process", value, unit: "s", baseline });
     }
     Ok(())

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use eryx_build::error::{Error, Result};
 
+use super::middle;
 use super::table::Entry;
 
 /// The packages of a component are imported in its snapshot.
@@ -17,9 +18,8 @@ const RUNS: usize = 20;
 pub fn measure(component: &Path, entries: &mut Vec<Entry>) -> Result<()> {
     // Without what the first one compiles.
     first_output(component)?;
-    let mut times = (0..RUNS).map(|_| first_output(component)).collect::<Result<Vec<_>>>()?;
-    times.sort_by(f64::total_cmp);
-    let (value, baseline) = (times[RUNS / 2], Some(30e-3));
+    let times = (0..RUNS).map(|_| first_output(component)).collect::<Result<_>>()?;
+    let (value, baseline) = (middle(times), Some(30e-3));
     entries.push(Entry { name: "run, first output", value, unit: "s", baseline });
     Ok(())
 }

@@ -10,7 +10,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::peers::FRESH;
 use super::table::Entry;
-use super::{RUNS, TIMED};
+use super::{RUNS, TIMED, middle};
 
 const CODE: &str = "1+1";
 /// What runs at the speed of the interpreter alone.
@@ -102,11 +102,6 @@ fn median_of_first<T>(make: impl Fn() -> Result<T>) -> Result<f64> {
         drop(made);
     }
     Ok(middle(times) - middle(nothing))
-}
-
-fn middle(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
 }
 
 /// How many fresh executions all callers together had in a second.
