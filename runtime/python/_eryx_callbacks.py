@@ -1,5 +1,7 @@
 """The embedder's callbacks as async functions."""
 
+import builtins
+
 import _eryx
 
 
@@ -78,7 +80,7 @@ async def _call(callback, given, more, schemas):
 def make_function(callback, description="", schema="{}"):
     """Makes the async function for a callback; its signature comes from the JSON schema."""
     properties, required, open_ended = _read_schema(schema)
-    names = [name for name in properties if _can_be_parameter(name)]
+    names = [name for name in properties if _is_name(name)]
     if len(names) < len(properties):
         open_ended = True
     # Real parameters give the usual TypeErrors and a signature, without importing inspect.
@@ -120,11 +122,26 @@ def _documentation(description, properties):
 
 
 def python_name(callback):
-    """The global name of a callback, or None when it cannot be made into one."""
+    """The global name of a callback, or None when it cannot be made into one: then only `invoke` reaches it.
+
+    A name of Python's own stays what it is: code that prints does not mean a callback.
+    """
+    name = callback.replace("-", "_").replace(".", "_")
+    return name if _is_name(name) and not hasattr(builtins, name) else None
+
+
+def _is_name(name):
+    """Whether Python takes a name as it is written, and does not use it itself."""
     import keyword
 
-    name = callback.replace("-", "_").replace(".", "_")
-    return name if name.isidentifier() and not keyword.iskeyword(name) else None
+    if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("__"):
+        return False
+    if name.isascii():
+        return True
+    import unicodedata
+
+    # What is read as another name would be that one.
+    return unicodedata.normalize("NFKC", name) == name
 
 
 def _read_schema(schema):
@@ -144,12 +161,6 @@ def _read_schema(schema):
     if value.get("additionalProperties") is False:
         open_ended = False
     return properties, required, open_ended
-
-
-def _can_be_parameter(name):
-    import keyword
-
-    return name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("__")
 
 
 def _default(schema):
@@ -196,6 +207,21 @@ def _functions_of(listed):
     functions = {}
     for callback, description, schema in listed:
         name = python_name(callback)
-        if name is not None and (name == callback or name not in functions):
+        if name is None or (name != callback and name in functions):
+            continue
+        try:
             functions[name] = make_function(callback, description, schema)
+        except Exception as error:
+            # One that the embedder got wrong is no reason to lose the others, or the code.
+            functions[name] = _refusing(callback, f"{type(error).__name__}: {error}")
     return functions
+
+
+def _refusing(callback, reason):
+    """Stands for a callback of which no function can be made."""
+
+    async def refused(**_):
+        raise CallbackError(f"the callback {callback!r} cannot be called: its schema is malformed ({reason})")
+
+    refused.__eryx_callback__ = callback
+    return refused

@@ -21,6 +21,8 @@ _COROUTINE = 0x80  # inspect.CO_COROUTINE
 _HOME = "/home/sandbox"
 # The embedder of eryx 0.14 puts this line before the code: the bytes after it belong to its libraries.
 _PREAMBLE = "#eryx-preamble:"
+#: The name of the file that those are in.
+PREAMBLE = "<preamble>"
 # Sources are kept for tracebacks. A session may make a very great number of calls, so only the
 # newest are kept.
 _MOST_SOURCES = 8 << 20
@@ -94,8 +96,8 @@ class Session:
         namespace = self.module.__dict__
         self.callbacks.refresh(namespace)
         if preamble:
-            self.remember("<preamble>", preamble)
-            _evaluate(compile(preamble, "<preamble>", "exec", _ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True), namespace)
+            self.remember(PREAMBLE, preamble)
+            _evaluate(compile(preamble, PREAMBLE, "exec", _ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True), namespace)
         _evaluate(code, namespace)
 
     def _compile(self, source):
@@ -204,12 +206,28 @@ def execute(source):
             _eryx_output.flush()
     stdout, stderr = (b"", b"") if _eryx_output.is_silent() else _eryx.stoppable(_eryx_output.end)
     if not session.output_fields:
-        return (True, stdout) if failure is None else (False, failure)
+        return (True, _cut(stdout)) if failure is None else (False, _cut(failure))
     json_text, error = _take_result()
     if failure is not None:
         return False, failure
     output = {"stdout": stdout, "stderr": stderr, "result-json": json_text, "result-error": error}
     return True, tuple(output[name] for name in session.output_fields)
+
+
+def _cut(text):
+    """Cuts an answer that is longer than the embedder takes, and says so at its end.
+
+    What was printed beyond that has raised an OSError already.
+    """
+    limit = _eryx.answer_limit() if text else None
+    if limit is None:
+        return text
+    encoded = text.encode("utf-8", "backslashreplace") if isinstance(text, str) else text
+    if len(encoded) <= limit:
+        return text
+    while limit and encoded[limit] & 0xC0 == 0x80:
+        limit -= 1  # in the middle of a character
+    return encoded[:limit] + b"\n[cut here: the limit of output was reached]\n"
 
 
 def _describe(error):

@@ -19,7 +19,8 @@ from _sha2 import sha256
 from importlib.util import MAGIC_NUMBER
 
 import _eryx_values
-from _eryx_session import new_module
+from _eryx_errors import SESSION_PREFIX
+from _eryx_session import PREAMBLE, new_module
 
 _MAGIC = b"ERYXSNAP"
 _FORMAT = 1
@@ -107,8 +108,6 @@ def restore(session, data):
     sys.modules["__main__"] = module
     try:
         sources, calls = _load(body, module)
-        if not (isinstance(sources, dict) and isinstance(calls, int)):
-            raise SnapshotError("cannot restore: the snapshot is malformed")
     except SnapshotError:
         raise
     except BaseException as error:
@@ -189,11 +188,30 @@ def _dump_part(pickler, values):
 
 
 def _load(body, module):
+    """Fills a module; returns the sources and the call counter. What is of another shape than we save is refused."""
     unpickler = _eryx_values.Unpickler(io.BytesIO(body), module)
     head = unpickler.load()
+    if not (type(head) is tuple and len(head) == 2 and _are_sources(head[0]) and _is_count(head[1])):
+        raise SnapshotError("cannot restore: the snapshot is malformed: its sources or its counter")
     for _ in range(2):
-        module.__dict__.update(_load_part(unpickler))
+        values = _load_part(unpickler)
+        if type(values) is not dict or not all(type(name) is str for name in values) or _NEVER_SAVED & values.keys():
+            raise SnapshotError("cannot restore: the snapshot is malformed: its globals")
+        module.__dict__.update(values)
     return head
+
+
+def _are_sources(value):
+    # Under another name a source would stand for a file of somebody else in tracebacks.
+    return type(value) is dict and all(
+        type(name) is str and type(source) is str and (name.startswith(SESSION_PREFIX) or name == PREAMBLE)
+        for name, source in value.items()
+    )
+
+
+def _is_count(value):
+    # As many calls as nobody can have made.
+    return type(value) is int and 0 <= value < 2**53
 
 
 def _load_definitions(body):

@@ -61,6 +61,11 @@ static METHODS: &[Method] = &[
     Method::new(c"python_tracing", c"Whether the embedder wants this execution traced.", python_tracing),
     Method::new(c"has_import", c"Whether the world has an import of that name.", has_import),
     Method::new(c"result_fields", c"The names of the fields that an export returns.", result_fields),
+    Method::new(
+        c"answer_limit",
+        c"The most bytes of an answer that the embedder takes, or None.",
+        answer_limit,
+    ),
     Method::new(c"release_reserve", c"Makes memory free that is kept for errors.", release_reserve),
     Method::new(c"wait", c"Blocks until a call returns: (subtask, (succeeded, text)).", wait),
     Method::new(c"poll", c"A call that has returned, as `wait`, or None.", poll),
@@ -95,6 +100,7 @@ export_to_python! {
     python_tracing => wants_tracing;
     has_import => look_for_import;
     result_fields => read_result_fields;
+    answer_limit => read_answer_limit;
     release_reserve => free_reserve;
     wait => await_call;
     poll => look_for_call;
@@ -174,6 +180,10 @@ fn look_for_import(arguments: &[Object]) -> Result<Object> {
 fn read_result_fields(arguments: &[Object]) -> Result<Object> {
     let names = interpreter::result_fields(&only(arguments)?.to_text()?);
     Object::tuple(names.into_iter().map(|name| Object::str(name.as_bytes())).collect::<Result<_>>()?)
+}
+
+fn read_answer_limit(_: &[Object]) -> Result<Object> {
+    interpreter::answer_limit().map_or_else(|| Ok(Object::none()), |limit| Object::unsigned(limit as u64))
 }
 
 fn free_reserve(_: &[Object]) -> Result<Object> {

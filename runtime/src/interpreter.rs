@@ -2,8 +2,9 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::cell::UnsafeCell;
+use core::cell::{OnceCell, RefCell};
 use core::ffi::CStr;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::abi::{Entry, Type, TypeId, World};
 use crate::builtins;
@@ -72,10 +73,10 @@ const SITE_PACKAGES: &CStr = c"/usr/lib/python3.14/site-packages";
 struct State {
     world: World,
     waitables: Waitables,
-    /// The session, or why Python could not be started; `None` before the first call.
-    session: Option<Result<Session>>,
+    /// The session, or why Python could not be started; nothing before the first call.
+    session: OnceCell<Result<Session>>,
     /// The embedder's callbacks as it listed them last, and what Python was given for them.
-    listed: Option<(Value, Object)>,
+    listed: RefCell<Option<(Value, Object)>>,
 }
 
 /// The functions of the session's module, found once: a call has no names to look for.
@@ -107,19 +108,16 @@ impl Session {
     }
 }
 
-struct Global(UnsafeCell<Option<State>>);
+struct Global(OnceCell<State>);
 
 // SAFETY: a component of this world has one thread.
 unsafe impl Sync for Global {}
 
-static STATE: Global = Global(UnsafeCell::new(None));
+static STATE: Global = Global(OnceCell::new());
 
-/// The state. No reference to a part of it may be held while the bindings or Python are called, as
-/// those call back; the functions below take care to ask anew.
-fn state() -> &'static mut State {
-    // SAFETY: there is one thread, and references do not outlive the statement that asks for them, but
-    // for the world, which never changes once it has been read.
-    match unsafe { &mut *STATE.0.get() } {
+/// The state: only ever shared. Cells in it are borrowed for single statements, since the bindings and Python call back.
+fn state() -> &'static State {
+    match STATE.0.get() {
         Some(state) => state,
         None => memory::fatal("it was called before its bindings were initialised"),
     }
@@ -131,8 +129,16 @@ pub fn world() -> &'static World {
 }
 
 /// The calls under way.
-pub fn waitables() -> &'static mut Waitables {
-    &mut state().waitables
+pub fn waitables() -> &'static Waitables {
+    &state().waitables
+}
+
+/// The longest answer that the embedder takes, in bytes.
+static ANSWER: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// The longest answer that the embedder takes, in bytes, if it has said so.
+pub fn answer_limit() -> Option<usize> {
+    Some(ANSWER.load(Ordering::Relaxed)).filter(|limit| *limit != usize::MAX)
 }
 
 /// Takes the world from the bindings' constructor. Python is not started yet: the constructors of
@@ -156,10 +162,15 @@ pub fn initialize(raw: &RawWorld) {
             EXPORT_NAMES.trim_end().replace('\n', "`, `")
         ));
     }
-    // SAFETY: there is one thread, and nobody holds a reference before the state exists.
-    unsafe {
-        *STATE.0.get() = Some(State { world, waitables: Waitables::default(), session: None, listed: None })
+    let state = State {
+        world,
+        waitables: Waitables::default(),
+        session: OnceCell::new(),
+        listed: RefCell::new(None),
     };
+    if STATE.0.set(state).is_err() {
+        memory::fatal("its bindings were initialised twice");
+    }
 }
 
 /// Starts Python unless that was done before, and returns the session. Pre-initialisation
@@ -168,15 +179,8 @@ pub fn initialize(raw: &RawWorld) {
 /// # Errors
 /// Why Python could not be started; the same on every later call.
 pub fn start() -> Result<&'static Session> {
-    if state().session.is_none() {
-        let session = start_python().map_err(|error| error.context("python could not be started"));
-        state().session = Some(session);
-    }
-    match &state().session {
-        Some(Ok(session)) => Ok(session),
-        Some(Err(error)) => Err(error.clone()),
-        None => Err(Error::new("python could not be started")),
-    }
+    let start = || start_python().map_err(|error| error.context("python could not be started"));
+    state().session.get_or_init(start).as_ref().map_err(Clone::clone)
 }
 
 fn start_python() -> Result<Session> {
@@ -232,6 +236,9 @@ pub fn look_at_environment() {
         for word in value.to_str().unwrap_or_default().split(' ') {
             match word.split_once('=') {
                 Some(("stack", size)) => stack::set(size.parse().ok()),
+                Some(("output", size)) => {
+                    ANSWER.store(size.parse().unwrap_or(usize::MAX), Ordering::Relaxed);
+                }
                 None if word == "eval-breaker" => stop::request(),
                 _ => {}
             }
@@ -367,13 +374,19 @@ fn nothing(ty: Option<TypeId>) -> Option<Value> {
 /// # Errors
 /// A list that has no Python counterpart.
 pub fn listed(list: Value, ty: Option<TypeId>) -> Result<Object> {
-    if let Some((known, object)) = &state().listed
-        && *known == list
-    {
-        return Ok(object.clone());
+    let known = state()
+        .listed
+        .borrow()
+        .as_ref()
+        .filter(|(known, _)| *known == list)
+        .map(|(_, object)| object.clone());
+    if let Some(object) = known {
+        return Ok(object);
     }
     let object = convert::to_python(world(), ty, list.clone())?;
-    state().listed = Some((list, object.clone()));
+    let old = state().listed.replace(Some((list, object.clone())));
+    // Only now: it may be the end of objects that Python code hears of.
+    drop(old);
     Ok(object)
 }
 

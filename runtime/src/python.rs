@@ -247,22 +247,31 @@ fn checked<T>(value: T) -> Result<T> {
     if unsafe { PyErr_Occurred() }.is_null() { Ok(value) } else { Err(take_exception()) }
 }
 
-/// Takes the exception that is set, as text.
+/// Takes the exception that is set, as text; one without a text, such as most of MemoryError, by its name.
 fn take_exception() -> Error {
     // SAFETY: the function returns a new reference or null, and `PyObject_Str` takes any object.
-    unsafe {
+    let (exception, text) = unsafe {
         let exception = PyErr_GetRaisedException();
         if exception.is_null() {
             return Error::new("python failed without an exception");
         }
         let text = PyObject_Str(exception);
-        Py_DecRef(exception);
         if text.is_null() {
             PyErr_Clear();
-            return Error::new("python raised an exception that cannot be shown");
         }
-        // No further exception comes from here: every `str` can be encoded with escapes.
-        Object(text).to_text().map_or_else(|error| error, Error::new)
+        (Object(exception), text)
+    };
+    if text.is_null() {
+        return Error::new("python raised an exception that cannot be shown");
+    }
+    // No further exception comes from here: every `str` can be encoded with escapes.
+    match Object(text).to_text() {
+        Ok(text) if text.is_empty() => {
+            let name = exception.attribute(c"__class__").and_then(|class| class.attribute(c"__name__"));
+            name.and_then(|name| name.to_text()).map_or_else(|error| error, Error::new)
+        }
+        Ok(text) => Error::new(text),
+        Err(error) => error,
     }
 }
 

@@ -6,6 +6,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use core::cell::{Cell, RefCell};
 use core::ffi::c_void;
 
 use crate::call::{Call, Value};
@@ -31,10 +32,12 @@ pub enum Started {
 }
 
 /// The calls under way.
+///
+/// The bindings and the engine are called without a borrow of what is in it: they may call back.
 #[derive(Default)]
 pub struct Waitables {
-    set: Option<u32>,
-    pending: BTreeMap<Subtask, Pending>,
+    set: Cell<Option<u32>>,
+    pending: RefCell<BTreeMap<Subtask, Pending>>,
 }
 
 struct Pending {
@@ -69,7 +72,7 @@ impl Drop for Pending {
 impl Waitables {
     /// Starts an import whose arguments lie on the call's stack, the first on top.
     pub fn start(
-        &mut self,
+        &self,
         call: Call,
         start: AsyncImportFn,
         lift: AsyncLiftFn,
@@ -86,23 +89,24 @@ impl Waitables {
         if state == STATE_RETURNED {
             return Started::Returned(pending.finish());
         }
-        let set = *self.set.get_or_insert_with(component::waitable_set_new);
+        let set = self.set.get().unwrap_or_else(component::waitable_set_new);
+        self.set.set(Some(set));
         component::waitable_join(subtask, set);
-        self.pending.insert(subtask, pending);
+        self.pending.borrow_mut().insert(subtask, pending);
         Started::Pending(subtask)
     }
 
     /// Tells whether any call is under way.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.pending.is_empty()
+        self.pending.borrow().is_empty()
     }
 
     /// Blocks until a call returns; `None` at once if none is under way.
-    pub fn wait(&mut self) -> Option<(Subtask, Value)> {
-        while !self.pending.is_empty() {
+    pub fn wait(&self) -> Option<(Subtask, Value)> {
+        while !self.is_empty() {
             let mut payload = [0; 2];
-            let event = component::waitable_set_wait(self.set?, &mut payload);
+            let event = component::waitable_set_wait(self.set.get()?, &mut payload);
             if let Some(returned) = self.take(event, payload) {
                 return Some(returned);
             }
@@ -111,10 +115,10 @@ impl Waitables {
     }
 
     /// Returns a call that has returned, without blocking.
-    pub fn poll(&mut self) -> Option<(Subtask, Value)> {
-        while !self.pending.is_empty() {
+    pub fn poll(&self) -> Option<(Subtask, Value)> {
+        while !self.is_empty() {
             let mut payload = [0; 2];
-            let event = component::waitable_set_poll(self.set?, &mut payload);
+            let event = component::waitable_set_poll(self.set.get()?, &mut payload);
             if event == EVENT_NONE {
                 return None;
             }
@@ -126,8 +130,9 @@ impl Waitables {
     }
 
     /// Cancels a call and blocks until the embedder has given it up; a result that came first is lost.
-    pub fn cancel(&mut self, subtask: Subtask) {
-        let Some(pending) = self.pending.remove(&subtask) else { return };
+    pub fn cancel(&self, subtask: Subtask) {
+        let removed = self.pending.borrow_mut().remove(&subtask);
+        let Some(pending) = removed else { return };
         // A subtask that is in a set cannot be waited for by `subtask.cancel`.
         component::waitable_join(subtask, 0);
         if component::subtask_cancel(subtask) == STATE_RETURNED {
@@ -136,12 +141,12 @@ impl Waitables {
         component::subtask_drop(subtask);
     }
 
-    fn take(&mut self, event: u32, [subtask, state]: [u32; 2]) -> Option<(Subtask, Value)> {
+    fn take(&self, event: u32, [subtask, state]: [u32; 2]) -> Option<(Subtask, Value)> {
         let ended = matches!(state, STATE_RETURNED | STATE_START_CANCELLED | STATE_RETURN_CANCELLED);
         if event != EVENT_SUBTASK || !ended {
             return None;
         }
-        let pending = self.pending.remove(&subtask)?;
+        let pending = self.pending.borrow_mut().remove(&subtask)?;
         let value = (state == STATE_RETURNED).then(|| pending.finish());
         component::subtask_drop(subtask);
         Some((subtask, value?))

@@ -21,6 +21,7 @@ class Embedder:
         self.events = []
         self.cancelled = []
         self.salts = []
+        self.answer_limit = None
         self._due = {}
         self._next = 1
 
@@ -71,6 +72,7 @@ def install():
     module.report_trace = lambda *event: embedder.events.append(event)
     module.has_import = lambda name: False
     module.release_reserve = lambda: None
+    module.answer_limit = lambda: embedder.answer_limit
     module.streams_touched = lambda: True
     module.streams_flushed = lambda: None
     module.salt_xml = embedder.salts.append

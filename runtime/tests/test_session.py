@@ -233,6 +233,44 @@ class Asyncio(SessionCase):
         EMBEDDER.callbacks = []
         self.assertEqual(self.run_code("print(http_get)"), "5\n")
 
+    def test_a_bad_callback_is_refused_alone(self):
+        deep = '{"properties": {"a": ' + '{"items": ' * 100_000 + "{}" + "}" * 100_002
+        for schema in (
+            '{"properties": {"a": {}}, "required": [[]]}', '{"properties": {"a": {}}, "required": [{}, 1]}', deep,
+            '{"properties": {"a": {"default": [[]]}}, "required": ["a", {}]}',
+        ):  # fmt: skip
+            EMBEDDER.callbacks = [("bad", "", schema), ("echo", "", "{}")]
+            self.assertEqual(self.run_code("print(await echo(b=1))"), "{'b': 1}\n")
+            error = self.fail_code("await bad(a=1)")
+            self.assertIn("CallbackError: the callback 'bad' cannot be called: its schema is malformed (", error)
+        # What is no schema of an object says nothing about the arguments.
+        for schema in ("", "no JSON", "[]", "7", '{"properties": 1}', '{"properties": [], "required": 5}', '{"type": []}'):
+            EMBEDDER.callbacks = [("echo", "", schema)]
+            self.assertEqual(self.run_code("print(await echo(b=1))"), "{'b': 1}\n", schema)
+
+    def test_a_callback_takes_no_name_of_python_s(self):
+        wide = "\uff45\uff43\uff48\uff4f"
+        names = ["print", "__import__", "__builtins__", "__name__", "invoke", "len", wide, "class", "a b", "a\0", "\n", "", "1"]
+        EMBEDDER.callbacks = [(name, "", "{}") for name in names] + [("h\xe9", "", "{}"), ("echo", "", "{}")]
+        self.assertEqual(self.run_code("print(len([1]), __name__, invoke.__module__)"), "1 __main__ eryx\n")
+        self.assertEqual(self.run_code("print(await echo(b=1), h\xe9.__eryx_callback__)"), "{'b': 1} h\xe9\n")
+        # As a name of a parameter, they are given by `**`.
+        schema = '{"properties": {"a": {}, "\uff41": {}, "__b": {}, "class": {}}}'
+        EMBEDDER.callbacks = [("echo", "", schema)]
+        self.assertEqual(self.run_code("print(await echo(a=1, **{'\uff41': 2, 'class': 3}))"), "{'a': 1, '\uff41': 2, 'class': 3}\n")
+
+    def test_answers_are_as_long_as_the_embedder_takes_them(self):
+        cut = b"\n[cut here: the limit of output was reached]\n"
+        self.addCleanup(setattr, EMBEDDER, "answer_limit", None)
+        EMBEDDER.answer_limit = 10
+        self.assertEqual(_eryx_session.execute("print('x' * 9)"), (True, b"x" * 9 + b"\n"))
+        self.assertEqual(_eryx_session.execute("print('x' * 30)"), (True, b"x" * 10 + cut))
+        # Not in the middle of a character.
+        self.assertEqual(_eryx_session.execute("print('\xe9' * 30)"), (True, "\xe9".encode() * 5 + cut))
+        self.assertEqual(_eryx_session.execute("print('-' + '\xe9' * 30)"), (True, b"-" + "\xe9".encode() * 4 + cut))
+        succeeded, text = _eryx_session.execute("raise ValueError('x' * 1000)")
+        self.assertEqual((succeeded, text), (False, b"Traceback " + cut))
+
 
 class Trace(SessionCase):
     def test_events(self):
@@ -334,6 +372,30 @@ class Snapshot(SessionCase):
             self.assertTrue(message.startswith("cannot restore: "), message)
         other = data[:8] + b"\x09\x00" + data[10:]
         self.assertEqual(_eryx_session.restore_state(other), (False, "cannot restore: expected snapshot format 1 but found 9"))
+        self.assertEqual(self.run_code("print(x)"), "2\n")
+
+    def test_forged_data_leaves_the_state(self):
+        import pickle
+
+        import _eryx_snapshot
+
+        def forged(*parts):
+            return _eryx_snapshot._pack(b"".join(pickle.dumps(part, 5) for part in parts))
+
+        self.run_code("x = 1")
+        for head in (
+            ({}, 10**5000), ({}, -1), ({}, 2**53), ({}, True), ({}, "1"), ({}, 1.0), ({}, None), ([], 1), (None, 1), ({1: ""}, 1),
+            ({"<execute-1>": 5}, 1), ({"<execute-1>": b""}, 1), ({"/usr/lib/os.py": ""}, 1), ({"": ""}, 1), ({},), ({}, 1, 2), [{}, 1], 7,
+        ):  # fmt: skip
+            succeeded, message = _eryx_session.restore_state(forged(head, {}, [], {"x": 2}, []))
+            self.assertEqual((succeeded, message[:40]), (False, "cannot restore: the snapshot is malforme"), head)
+            self.assertEqual(self.run_code("print(x)"), "1\n", head)
+        for values in (7, [], [("x", 2)], "", {1: 2}, {b"x": 2}, {"__builtins__": {}}, {"__name__": "y"}, None):
+            for parts in ((values, [], {}, []), ({}, [], values, [])):
+                succeeded, message = _eryx_session.restore_state(forged(({}, 1), *parts))
+                self.assertFalse(succeeded, values)
+                self.assertEqual(self.run_code("print(x)"), "1\n", values)
+        self.assertEqual(_eryx_session.restore_state(forged(({"<execute-9>": "x"}, 9), {}, [], {"x": 2}, [])), (True, None))
         self.assertEqual(self.run_code("print(x)"), "2\n")
 
     def test_a_failing_restore_leaves_the_state(self):
