@@ -133,12 +133,12 @@ build:
 # Run all tests; builds the components they need.
 [group('develop')]
 test *ARGS:
-    cargo test --release --no-fail-fast -p eryx-build -p eryx-embed --features eryx-build/e2e "$@"
+    cargo test --release --no-fail-fast -p eryx-build -p eryx-embed -p eryx-serve --features eryx-build/e2e "$@"
 
 # Run the tests that need no component.
 [group('develop')]
 test-fast *ARGS:
-    cargo test --release --no-fail-fast -p eryx-build -p eryx-embed "$@"
+    cargo test --release --no-fail-fast -p eryx-build -p eryx-embed -p eryx-serve "$@"
 
 # Measure; a table, and `target/bench.json`.
 [group('develop')]

@@ -232,9 +232,7 @@ fn guest_seconds(image: &Image, code: &str) -> Result<f64> {
 
 fn guest(image: &Image, code: &str) -> Result<String> {
     let mut session = image.session(SessionOptions::default())?;
-    session
-        .execute(code)?
-        .map_err(|traceback| Error::new("the code raised in the component").detail(traceback))
+    session.execute(code).map_err(|error| Error::from(error).context("in the component"))
 }
 
 fn output(command: &mut Command) -> Result<String> {

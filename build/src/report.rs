@@ -37,6 +37,7 @@ pub fn compiling(plain_lines: bool) -> eryx_embed::OnCompile {
                     let _ = writeln!(std::io::stderr(), "compiled in {}", seconds(elapsed));
                 }
             }
+            _ => {}
         }
     })
 }

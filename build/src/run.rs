@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use eryx_embed::{
-    Cause, Embedder, EmbedderOptions, Failure, Grant, Input, Limits, OnCompile, Output, SessionOptions,
-};
+use eryx_embed::{Embedder, EmbedderOptions, Grant, Input, Limits, OnCompile, Output, SessionOptions};
 
 use crate::error::{Context, Error, Result};
 
@@ -96,12 +94,12 @@ pub fn run(options: &RunOptions) -> Result<ExitStatus> {
             (decode(bytes, "standard input")?, Input::Empty)
         }
     };
-    let embedder = Embedder::with(EmbedderOptions {
-        cache: options.cache.clone(),
-        trust_native_code_beside: options.native_code_beside,
-        on_compile: options.on_compile.clone(),
-        ..EmbedderOptions::default()
-    })?;
+    let embedder = Embedder::with(
+        EmbedderOptions::default()
+            .cache(options.cache.clone())
+            .trust_native_code_beside(options.native_code_beside)
+            .on_compile(options.on_compile.clone()),
+    )?;
     let outcome = execute(&embedder, &options.component, options, &code, stdin)?;
     let mut stderr = std::io::stderr().lock();
     // There is nobody to tell when standard error is closed.
@@ -119,7 +117,7 @@ impl Watch {
         let (done, is_done) = mpsc::channel::<()>();
         std::thread::spawn(move || {
             if is_done.recv_timeout(limit.saturating_add(STUCK)) == Err(RecvTimeoutError::Timeout) {
-                eprint!("{}", Failure::time_limit(limit).error.render());
+                eprint!("{}", eryx_embed::Error::time_limit(limit).render());
                 std::process::exit(ExitStatus::TIME_LIMIT.0.into());
             }
         });
@@ -142,37 +140,34 @@ fn execute(
     stdin: Input,
 ) -> Result<Outcome> {
     let image = embedder.load(component)?;
-    let limits = Limits {
-        timeout: options.timeout,
-        max_memory: options.max_memory,
-        stop_native_code: options.timeout.is_some() && !options.exit_when_stuck,
-        ..Limits::default()
-    };
+    let limits = Limits::default()
+        .timeout(options.timeout)
+        .max_memory(options.max_memory)
+        .stop_native_code(options.timeout.is_some() && !options.exit_when_stuck);
     image.prepare(limits.stop_native_code)?;
     let watch = || options.timeout.filter(|_| options.exit_when_stuck).map(Watch::start);
     let watched = watch();
-    let session = image.session(SessionOptions {
-        grants: options.grants.clone(),
-        limits,
-        env: options.env.clone(),
-        stdin,
-        stdout: Output::Inherit,
-        stderr: Output::Inherit,
-        ..SessionOptions::default()
-    });
+    let session = image.session(
+        SessionOptions::default()
+            .grants(options.grants.clone())
+            .limits(limits)
+            .env(options.env.clone())
+            .stdin(stdin)
+            .stdout(Output::Inherit)
+            .stderr(Output::Inherit),
+    );
     let mut session = match session {
         Ok(session) => session,
-        Err(Failure { cause: Cause::Unusable, error }) => return Err(error),
-        Err(failure) => return Ok(stopped(&failure)),
+        Err(error) => return stopped(error),
     };
     drop(watched);
     let _watched = watch();
-    Ok(match session.execute(code) {
+    match session.execute(code) {
         // What the code printed has already gone to standard output.
-        Ok(Ok(_)) => Outcome { status: ExitStatus::SUCCESS, message: String::new() },
-        Ok(Err(text)) => raised(&text, session.memory_refused()),
-        Err(failure) => stopped(&failure),
-    })
+        Ok(_) => Ok(Outcome { status: ExitStatus::SUCCESS, message: String::new() }),
+        Err(eryx_embed::Error::Raised(text)) => Ok(raised(&text, session.memory_refused())),
+        Err(error) => stopped(error),
+    }
 }
 
 /// Judges the text of an error as `python3` judges the exception.
@@ -194,7 +189,7 @@ fn raised(text: &str, memory_refused: Option<(u64, u64)>) -> Outcome {
     if let Some((limit, wanted)) = memory_refused
         && text.lines().last().is_some_and(|line| line.starts_with("MemoryError"))
     {
-        message.push_str(&Failure::memory_limit(limit, wanted).error.render());
+        message.push_str(&eryx_embed::Error::memory_limit(limit, wanted).render());
     }
     Outcome { status: ExitStatus::RAISED, message }
 }
@@ -212,19 +207,22 @@ fn exit_status(argument: &str) -> Option<ExitStatus> {
     Some(ExitStatus(if negative { low.wrapping_neg() } else { low }))
 }
 
-fn stopped(failure: &Failure) -> Outcome {
-    let status = match failure.cause {
-        Cause::TimeLimit => ExitStatus::TIME_LIMIT,
-        Cause::Cancelled => ExitStatus::CANCELLED,
-        Cause::MemoryLimit => ExitStatus::MEMORY_LIMIT,
-        Cause::Stack => ExitStatus::STACK,
-        Cause::Trap | Cause::Unusable => ExitStatus::TRAPPED,
-        Cause::Exit(status) => {
-            // The code asked for it (`os._exit`): nothing is wrong.
-            return Outcome { status: ExitStatus(status as u8), message: String::new() };
+/// How a guest stopped that gave no answer; what is not its doing is an error.
+fn stopped(error: eryx_embed::Error) -> Result<Outcome> {
+    use eryx_embed::Error;
+    let status = match error.cause() {
+        Error::TimeLimit { .. } => ExitStatus::TIME_LIMIT,
+        Error::Cancelled { .. } => ExitStatus::CANCELLED,
+        Error::MemoryLimit { .. } => ExitStatus::MEMORY_LIMIT,
+        Error::Stack { .. } => ExitStatus::STACK,
+        Error::Trap { .. } | Error::TransferLimit => ExitStatus::TRAPPED,
+        // The code wanted it (`os._exit`): nothing is wrong.
+        Error::Exit(status) => {
+            return Ok(Outcome { status: ExitStatus(*status as u8), message: String::new() });
         }
+        _ => return Err(error.into()),
     };
-    Outcome { status, message: failure.error.render() }
+    Ok(Outcome { status, message: error.render() })
 }
 
 /// Python source is UTF-8, with or without a byte order mark.

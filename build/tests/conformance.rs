@@ -26,7 +26,8 @@ use std::sync::{Mutex, OnceLock};
 use bundled::{bundle, checkout};
 use eryx_build::layout::Layout;
 use eryx_embed::{
-    Callback, Embedder, EmbedderOptions, Image, Limits, Output, Session, SessionOptions, Stacks, TraceEvent,
+    Callback, Embedder, EmbedderOptions, Error, Image, Limits, Output, Session, SessionOptions, Stacks,
+    TraceEvent,
 };
 use outcome::ok;
 use serde::Deserialize;
@@ -101,12 +102,7 @@ impl Variant {
 }
 
 fn start(image: &Image, options: SessionOptions) -> Session {
-    let options = SessionOptions {
-        stdout: Output::Capture,
-        stderr: Output::Capture,
-        callbacks: callbacks(),
-        ..options
-    };
+    let options = options.stdout(Output::Capture).stderr(Output::Capture).callbacks(callbacks());
     image.session(options).unwrap_or_else(|failure| panic!("{failure}"))
 }
 
@@ -140,7 +136,7 @@ fn embedder() -> Embedder {
 
 fn with_stacks(stacks: Stacks) -> Embedder {
     let cache = Some(Layout::cache_folder().unwrap());
-    Embedder::with(EmbedderOptions { cache, stacks, ..EmbedderOptions::default() }).unwrap()
+    Embedder::with(EmbedderOptions::default().cache(cache).stacks(stacks)).unwrap()
 }
 
 fn callbacks() -> Vec<Callback> {
@@ -166,8 +162,8 @@ fn callbacks() -> Vec<Callback> {
 #[track_caller]
 fn raised(session: &mut Session, code: &str) -> String {
     match session.execute(code) {
-        Ok(Ok(_)) => panic!("{code}\nraised nothing"),
-        Ok(Err(error)) => error,
+        Ok(_) => panic!("{code}\nraised nothing"),
+        Err(Error::Raised(error)) => error,
         Err(failure) => panic!("{code}\n{failure}"),
     }
 }
@@ -190,19 +186,19 @@ fn run_in(image: &Image, table: &str) {
         let missing: Vec<_> = case.warns.iter().filter(|text| !stderr.contains(*text)).collect();
         let good = missing.is_empty()
             && match (&outcome, &case) {
-                (Ok(Ok(printed)), Case { prints: Some(expected), .. }) => printed == expected,
-                (Ok(Err(error)), Case { raises: Some(end), says, .. }) => {
+                (Ok(printed), Case { prints: Some(expected), .. }) => printed == expected,
+                (Err(Error::Raised(error)), Case { raises: Some(end), says, .. }) => {
                     error.trim_end().ends_with(end.trim_end()) && says.iter().all(|text| error.contains(text))
                 }
-                (Ok(Err(error)), Case { raises: None, says, .. }) => {
+                (Err(Error::Raised(error)), Case { raises: None, says, .. }) => {
                     !says.is_empty() && says.iter().all(|text| error.contains(text))
                 }
                 _ => false,
             };
         if !good {
             let shown = match &outcome {
-                Ok(Ok(printed)) => format!("it printed\n{printed}"),
-                Ok(Err(error)) => format!("it raised\n{error}"),
+                Ok(printed) => format!("it printed\n{printed}"),
+                Err(Error::Raised(error)) => format!("it raised\n{error}"),
                 Err(failure) => format!("it ended the instance: {failure}"),
             };
             let shown: String = shown.chars().take(3000).collect();
@@ -262,8 +258,7 @@ fn tracing_is_for_code_of_the_session_only_and_bounded(variant: &Variant) {
     let seen = std::sync::Arc::new(Mutex::new(Vec::<TraceEvent>::new()));
     let sink = std::sync::Arc::clone(&seen);
     let on_trace = move |event| sink.lock().unwrap().push(event);
-    let mut session = variant
-        .start_with(SessionOptions { on_trace: Some(Box::new(on_trace)), ..SessionOptions::default() });
+    let mut session = variant.start_with(SessionOptions::default().on_trace(on_trace));
     ok(
         &mut session,
         "import json, eryx\neryx.trace(True)\njson.dumps({1: [2]}, indent=1)\neryx.trace(False)",
@@ -299,8 +294,8 @@ fn the_environment_asks_for_tracing(variant: &Variant) {
         let seen = std::sync::Arc::new(Mutex::new(Vec::<TraceEvent>::new()));
         let sink = std::sync::Arc::clone(&seen);
         let on_trace = move |event| sink.lock().unwrap().push(event);
-        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let options = SessionOptions { env, on_trace: Some(Box::new(on_trace)), ..SessionOptions::default() };
+        let env: Vec<_> = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let options = SessionOptions::default().env(env).on_trace(on_trace);
         let mut session = variant.start_with(options);
         ok(&mut session, "def f():\n    return 1\nf()");
         let events = std::mem::take(&mut *seen.lock().unwrap());
@@ -371,7 +366,7 @@ fn clocks_and_the_environment_are_read_anew(variant: &Variant) {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
     for value in ["one", "two"] {
         let env = vec![("ME".to_owned(), value.to_owned()), ("HOME".to_owned(), "/tmp".to_owned())];
-        let mut session = variant.start_with(SessionOptions { env, ..SessionOptions::default() });
+        let mut session = variant.start_with(SessionOptions::default().env(env));
         let code = "import os, time, datetime, logging
 print(os.environ['ME'], os.getenv('ME'), os.getcwd(), os.path.expanduser('~'), sorted(os.environ))
 record = logging.makeLogRecord({})
@@ -395,7 +390,7 @@ fn streams_are_bytes(variant: &Variant) {
     assert_eq!(ok(&mut session, code), "\u{fffd}\n\u{fffd}\n");
     assert_eq!(session.stdout(), b"\xff\n\x80\n");
     let code = "print('before')\n1 / 0";
-    assert!(session.execute(code).unwrap().is_err());
+    assert!(matches!(session.execute(code), Err(Error::Raised(_))));
     assert!(session.stdout().ends_with(b"before\n"), "what was written before an error is not lost");
     assert_eq!(ok(&mut session, "print('x' * 5_000_000)").len(), 5_000_001);
 }
@@ -440,12 +435,8 @@ fn output_flows_while_the_code_runs(variant: &Variant) {
         let text = String::from_utf8_lossy(&sink.lock().unwrap()).into_owned();
         async move { Ok(serde_json::to_string(&text).unwrap()) }
     });
-    let options = SessionOptions {
-        stdout: output(b"1:"),
-        stderr: output(b"2:"),
-        callbacks: vec![so_far],
-        ..SessionOptions::default()
-    };
+    let options =
+        SessionOptions::default().stdout(output(b"1:")).stderr(output(b"2:")).callbacks(vec![so_far]);
     let mut session = variant.image().session(options).unwrap_or_else(|failure| panic!("{failure}"));
     let code = "import sys
 print('line')
@@ -460,8 +451,8 @@ print(told == '1:line\\n2:error\\n1:no end1:bytes', repr(told))";
 }
 
 fn memory_that_runs_out_raises(variant: &Variant) {
-    let limits = Limits { max_memory: Some(160 << 20), ..Limits::default() };
-    let mut session = variant.start_with(SessionOptions { limits, ..SessionOptions::default() });
+    let limits = Limits::default().max_memory(Some(160 << 20));
+    let mut session = variant.start_with(SessionOptions::default().limits(limits));
     for code in [
         "x = []\nwhile True:\n    x.append('x' * 1000 + str(len(x)))",
         "x = {}\nwhile True:\n    x[len(x)] = [None] * 100",

@@ -92,8 +92,8 @@ fn session() -> Session {
 #[track_caller]
 fn raises(session: &mut Session, code: &str) -> String {
     match session.execute(code) {
-        Ok(Ok(printed)) => panic!("{code}\nraises nothing; printed {printed:?}"),
-        Ok(Err(traceback)) => traceback,
+        Ok(printed) => panic!("{code}\nraises nothing; printed {printed:?}"),
+        Err(eryx_embed::Error::Raised(traceback)) => traceback,
         Err(failure) => panic!("{code}\n{failure}"),
     }
 }

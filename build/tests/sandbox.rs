@@ -33,7 +33,7 @@ fn component() -> &'static Path {
 }
 
 fn embedder(options: EmbedderOptions) -> Embedder {
-    Embedder::with(EmbedderOptions { cache: Some(Layout::cache_folder().unwrap()), ..options }).unwrap()
+    Embedder::with(options.cache(Some(Layout::cache_folder().unwrap()))).unwrap()
 }
 
 /// The component with a memory for each instance.
@@ -44,5 +44,5 @@ fn image() -> Image {
 /// The component with that many slots.
 fn pooled(slots: u32) -> Image {
     let pooling = Some(Pooling::of(slots));
-    embedder(EmbedderOptions { pooling, ..EmbedderOptions::default() }).load(component()).unwrap()
+    embedder(EmbedderOptions::default().pooling(pooling)).load(component()).unwrap()
 }

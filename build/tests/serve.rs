@@ -2,6 +2,8 @@
 //! bare interpreter unless `ERYX_E2E_COMPONENT` names another one.
 #![cfg(feature = "e2e")]
 
+#[path = "serve/attack.rs"]
+mod attack;
 mod bundled;
 
 use std::io::{Read, Write};
@@ -33,6 +35,12 @@ fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
     let stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(300)))?;
     Ok(stream)
+}
+
+/// Closes a connection so that the other side hears of it at once. When it is only closed, the other side cannot know
+/// whether somebody still waits for an answer.
+fn reset(stream: &TcpStream) {
+    rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO)).unwrap();
 }
 
 /// The status and the body of an answer, which ends with the connection.
@@ -71,13 +79,11 @@ impl Served {
     fn start(bounds: Bounds) -> Self {
         static ALONE: Mutex<()> = Mutex::new(());
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let options = EmbedderOptions {
-            cache: Some(Layout::cache_folder().unwrap()),
-            pooling: Some(Pooling::of(bounds.slots)),
-            ..EmbedderOptions::default()
-        };
+        let options = EmbedderOptions::default()
+            .cache(Some(Layout::cache_folder().unwrap()))
+            .pooling(Some(Pooling::of(bounds.slots)));
         let image = Embedder::with(options).unwrap().load(&component()).unwrap();
-        let pool = Pool::new(&image, SessionOptions::default).unwrap();
+        let pool = Pool::new(&image, move || SessionOptions::default().limits(bounds.guest)).unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (told, address) = std::sync::mpsc::channel();
         let served = pool.clone();
@@ -122,14 +128,12 @@ impl Served {
     }
 }
 
-/// A service for one guest at a time, with a place for one that waits.
+/// A service for one guest at a time, with room for one that waits.
 fn narrow() -> Served {
-    let guest = Limits {
-        timeout: Some(Duration::from_secs(60)),
-        max_memory: Some(192 << 20),
-        max_output: Some(10_000),
-        ..Limits::default()
-    };
+    let guest = Limits::default()
+        .timeout(Some(Duration::from_secs(60)))
+        .max_memory(Some(192 << 20))
+        .max_output(Some(10_000));
     Served::start(Bounds { slots: 1, queue: 1, guest, code: 1000, ..Bounds::default() })
 }
 
@@ -137,8 +141,7 @@ fn narrow() -> Served {
 fn a_thousand_requests_at_once_are_all_answered_in_bounded_memory() {
     const REQUESTS: usize = 1000;
     let slots = 16;
-    let guest =
-        Limits { timeout: Some(Duration::from_secs(120)), max_memory: Some(256 << 20), ..Limits::default() };
+    let guest = Limits::default().timeout(Some(Duration::from_secs(120))).max_memory(Some(256 << 20));
     let mut served = Served::start(Bounds { slots, guest, ..Bounds::default() });
     let address = served.address;
     assert_eq!(request(address, "", "print(1 + 1)").unwrap(), (200, "2\n".to_owned()));
@@ -207,6 +210,7 @@ fn who_finds_the_queue_full_is_told_so() {
         assert_eq!(client.join().unwrap().unwrap(), (503, "the queue is full\n".to_owned()));
     }
     // When their clients go away, they end.
+    busy.iter().for_each(reset);
     drop(busy);
     let begun = Instant::now();
     while request(address, "", "pass").unwrap().0 != 200 {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use wasmtime::component::{Accessor, HasData, HasSelf, Linker, Resource, ResourceTable, WasmStr};
@@ -11,8 +12,9 @@ use wasmtime_wasi_io::bindings::wasi::io::poll;
 use wasmtime_wasi_io::poll::DynPollable;
 
 use crate::control::{Control, Raced, Stage, Word, race};
-use crate::limits::MemoryLimiter;
-use crate::session::{Callback, TraceEvent};
+use crate::limits::{MemoryLimiter, format_size};
+use crate::output::Budget;
+use crate::session::{Callback, OnTrace, TraceEvent};
 
 // The macro writes items without documentation; they stay inside this module.
 #[allow(missing_docs)]
@@ -37,8 +39,13 @@ pub(super) struct Guest {
     pub(super) table: ResourceTable,
     pub(super) memory: MemoryLimiter,
     pub(super) callbacks: Vec<Callback>,
-    pub(super) on_trace: Option<Box<dyn FnMut(TraceEvent) + Send>>,
+    pub(super) on_trace: Option<OnTrace>,
     pub(super) control: Arc<Control>,
+    /// What may still be written, in trace events, too.
+    pub(super) output: Arc<Budget>,
+    /// The most that the arguments of all callbacks under way may be, in bytes, and what they are.
+    pub(super) transfer: u64,
+    pub(super) in_flight: Arc<AtomicU64>,
 }
 
 impl WasiView for Guest {
@@ -72,7 +79,10 @@ impl SandboxImports for Guest {
     }
 
     fn report_trace(&mut self, lineno: u32, event_json: String, context_json: String) {
-        if let Some(on_trace) = &mut self.on_trace {
+        let size = (event_json.len() + context_json.len()) as u64;
+        if let Some(on_trace) = &mut self.on_trace
+            && self.output.take(size)
+        {
             on_trace(TraceEvent { line: lineno, event: event_json, context: context_json });
         }
     }
@@ -84,19 +94,42 @@ impl SandboxImportsWithStore<Guest> for HasSelf<Guest> {
         name: String,
         arguments_json: String,
     ) -> Result<String, String> {
-        // The store is only borrowed to find the callback: while it runs, the guest goes on and
+        let size = arguments_json.len() as u64;
+        // The store is only borrowed to find the callback: while it runs, the guest continues and
         // may have other calls in flight.
-        let (answer, control) = accessor.with(|mut access| {
+        let begun = accessor.with(|mut access| {
             let guest = access.get();
             let callback = guest.callbacks.iter().find(|callback| callback.name == name);
-            (callback.map(|callback| (callback.function)(arguments_json)), Arc::clone(&guest.control))
+            let callback = callback.ok_or_else(|| format!("there is no callback named `{name}`"))?;
+            let held = Held::new(&guest.in_flight, size);
+            if guest.in_flight.load(Ordering::Relaxed) > guest.transfer {
+                let limit = format_size(guest.transfer);
+                return Err(format!("the arguments of the callbacks under way are larger than {limit}"));
+            }
+            Ok::<_, String>(((callback.function)(arguments_json), Arc::clone(&guest.control), held))
         });
-        let Some(answer) = answer else { return Err(format!("there is no callback named `{name}`")) };
+        let (answer, control, _held) = begun?;
         match race(answer, control.asked()).await {
             Raced::First(answer) => answer,
-            // The guest goes on, and is stopped in its own code.
+            // The guest continues, and is stopped in its own code.
             Raced::Second(()) => Err("the call was stopped".to_owned()),
         }
+    }
+}
+
+/// Arguments that a callback has while it runs, however it ends.
+struct Held(Arc<AtomicU64>, u64);
+
+impl Held {
+    fn new(in_flight: &Arc<AtomicU64>, size: u64) -> Self {
+        in_flight.fetch_add(size, Ordering::Relaxed);
+        Self(Arc::clone(in_flight), size)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(self.1, Ordering::Relaxed);
     }
 }
 

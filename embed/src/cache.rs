@@ -9,10 +9,14 @@
 //! Hashing a hundred megabytes at each start would take longer than the start. As `git` does with its index, a file
 //! that was hashed once is remembered by what the system says of it (`<name>.seen`): device, inode, size, and the times
 //! of its last change, down to the nanosecond. Any write to the file changes that.
+//!
+//! Compiled code is no longer inside the sandbox: who can write it runs programs as us. So a directory is used only if it and
+//! its files belong to this user or root and nobody else may write to them. What was judged is what is read: the directory
+//! is opened once, and its files by way of it.
 
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
 use std::hash::Hash;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -20,19 +24,29 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::digest::{Digest, Hasher};
-use crate::error::Result;
+use crate::error::{Error as Message, Result};
+use crate::failure::Error;
 
 /// How many compiled components are kept; each takes a few times the size of the component.
 const KEPT: usize = 16;
 /// A file that was changed so shortly before it was hashed may change again without a new time: clocks are coarse.
 const SETTLED: Duration = Duration::from_secs(2);
 
+/// A directory for the compiled code of a program, below this user's cache directory (`XDG_CACHE_HOME`, else `.cache` in
+/// `HOME`), if there is one. Nobody else can make it first, as they can in a shared temporary directory.
+#[must_use]
+pub fn user_cache(program: &str) -> Option<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(caches.join(program))
+}
+
 /// A directory of compiled code.
 pub(crate) struct Cache {
     folder: PathBuf,
     /// Where files that were hashed are remembered.
     notes: Option<PathBuf>,
-    /// Whether what is damaged may be removed.
+    /// Whether it is written, and what is damaged removed.
     ours: bool,
 }
 
@@ -50,58 +64,82 @@ impl Cache {
         &self.folder
     }
 
-    /// The code of a component for an engine, if it is there.
-    pub(crate) fn load(&self, component: Digest, engine: &Engine) -> Option<Component> {
-        let index = self.folder.join(key(component, engine));
-        let digest: Digest = fs::read_to_string(&index).ok()?.trim_end().parse().ok()?;
-        let path = self.code(digest);
-        let trusted = self.ours || only_ours_to_write(&self.folder) && only_ours_to_write(&path);
-        if !trusted {
-            tracing::warn!(code = %path.display(), "native code that others may write is not used");
-            return None;
+    /// Whether the directory can be used; one that does not exist can.
+    ///
+    /// # Errors
+    /// When others may write to it.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        match Folder::open(&self.folder) {
+            Ok(_) => Ok(()),
+            Err(Unusable::Absent) => Ok(()),
+            Err(Unusable::Untrusted(reason)) => {
+                let folder = self.folder.display();
+                let message = Message::new(format!("compiled code cannot be kept in `{folder}`: {reason}"));
+                Err(Error::Cache(message.hint(
+                    "choose a directory that belongs to you, or take the write permission from others by `chmod go-w`",
+                )))
+            }
         }
-        if self.digest_of(&path).ok()? != digest {
+    }
+
+    /// The code of a component for an engine, if it is there and can be trusted.
+    pub(crate) fn load(&self, component: Digest, engine: &Engine) -> Option<Component> {
+        let found = self.find(component, engine);
+        if let Err(Unusable::Untrusted(reason)) = &found {
+            tracing::warn!(folder = %self.folder.display(), reason, "native code that others may write is not used");
+        }
+        let (path, code) = found.ok()?;
+        // SAFETY: the file holds, by its digest, the very bytes that `Component::serialize` gave, for an engine that
+        // `precompile_compatibility_hash` calls the same. Nobody but this user and root may write it. Files in the cache
+        // are replaced by renaming and never written in place, so the mapping does not change.
+        unsafe { Component::deserialize_file(engine, reopened(&path, &code)) }.ok()
+    }
+
+    fn find(&self, component: Digest, engine: &Engine) -> Result<(PathBuf, File), Unusable> {
+        let folder = Folder::open(&self.folder)?;
+        let index = key(component, engine);
+        let digest: Digest = folder.text(&index)?.trim_end().parse().map_err(|_| Unusable::Absent)?;
+        let name = format!("{digest}.cwasm");
+        let (path, code) = (self.folder.join(&name), folder.file(&name)?);
+        if self.digest_of_open(&path, &code).map_err(|_| Unusable::Absent)? != digest {
             if self.ours {
                 // A damaged file would only be hashed again each time. Both may be gone already.
                 let _ = fs::remove_file(&path);
-                let _ = fs::remove_file(&index);
+                let _ = fs::remove_file(self.folder.join(index));
             }
-            return None;
+            return Err(Unusable::Absent);
         }
-        // SAFETY: the file holds, by its digest, the very bytes that `Component::serialize` gave, for an engine that
-        // `precompile_compatibility_hash` calls the same. Files in the cache are replaced by renaming and never
-        // written in place, so the mapping does not change.
-        unsafe { Component::deserialize_file(engine, &path) }.ok()
+        Ok((path, code))
     }
 
     pub(crate) fn save(&self, component: Digest, engine: &Engine, code: &[u8]) -> Result<()> {
-        fs::create_dir_all(&self.folder)?;
+        make(&self.folder)?;
         let digest = Digest::of(code);
-        write(&self.code(digest), code)?;
+        write(&self.folder.join(format!("{digest}.cwasm")), code)?;
         write(&self.folder.join(key(component, engine)), format!("{digest}\n").as_bytes())
-    }
-
-    fn code(&self, digest: Digest) -> PathBuf {
-        self.folder.join(format!("{digest}.cwasm"))
     }
 
     /// The digest of a file, from what is remembered of it if it has not changed since.
     pub(crate) fn digest_of(&self, file: &Path) -> Result<Digest> {
-        let before = fs::metadata(file)?;
-        let Some(notes) = &self.notes else { return Ok(Digest::of_file(file)?.0) };
-        let place = std::path::absolute(file)?;
-        let memo = notes.join(format!("{}.seen", Digest::of(place.as_os_str().as_encoded_bytes())));
-        if let Some(seen) =
-            fs::read_to_string(&memo).ok().as_deref().and_then(|text| remembered(text, &before))
-        {
+        self.digest_of_open(file, &File::open(file)?)
+    }
+
+    /// As [`Self::digest_of`]; `path` is where `file` was opened.
+    fn digest_of_open(&self, path: &Path, file: &File) -> Result<Digest> {
+        let before = file.metadata()?;
+        let Some(notes) = &self.notes else { return digest(file) };
+        let absolute = std::path::absolute(path)?;
+        let memo = format!("{}.seen", Digest::of(absolute.as_os_str().as_encoded_bytes()));
+        let noted = Folder::open(notes).and_then(|notes| notes.text(&memo)).ok();
+        if let Some(seen) = noted.as_deref().and_then(|text| remembered(text, &before)) {
             return Ok(seen);
         }
-        let (digest, _) = Digest::of_file(file)?;
+        let digest = digest(file)?;
         let settled = before.modified().ok().and_then(|time| SystemTime::now().duration_since(time).ok());
-        let unchanged = fs::metadata(file).is_ok_and(|after| identity(&after) == identity(&before));
-        if unchanged && settled.is_some_and(|age| age > SETTLED) && fs::create_dir_all(notes).is_ok() {
+        let unchanged = file.metadata().is_ok_and(|after| identity(&after) == identity(&before));
+        if unchanged && settled.is_some_and(|age| age > SETTLED) && make(notes).is_ok() {
             // Only time is lost when it cannot be written.
-            let _ = write(&memo, format!("{digest} {}\n", identity(&before)).as_bytes());
+            let _ = write(&notes.join(memo), format!("{digest} {}\n", identity(&before)).as_bytes());
         }
         Ok(digest)
     }
@@ -139,20 +177,115 @@ fn write(target: &Path, content: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Whether nobody but this user and root may write to a file or directory.
-#[cfg(unix)]
-fn only_ours_to_write(path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata(path).is_ok_and(|metadata| {
-        let owner = metadata.uid();
-        metadata.mode() & 0o022 == 0 && (owner == 0 || owner == rustix::process::geteuid().as_raw())
-    })
+/// Makes a directory that is closed to others, unless it is there.
+fn make(folder: &Path) -> std::io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)
 }
 
-/// Elsewhere it cannot be told.
+fn digest(mut file: &File) -> Result<Digest> {
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(hasher.finish().0);
+        }
+        hasher.update(&buffer[..count]);
+    }
+}
+
+/// Why nothing is taken from a directory.
+enum Unusable {
+    /// It, or what is looked for, is not there.
+    Absent,
+    /// Others may write to it: how.
+    Untrusted(&'static str),
+}
+
+impl From<std::io::Error> for Unusable {
+    fn from(_: std::io::Error) -> Self {
+        Self::Absent
+    }
+}
+
+/// A directory that was found to be ours, and stays the same one whatever becomes of its path.
+struct Folder(#[cfg(unix)] File);
+
+#[cfg(unix)]
+impl Folder {
+    fn open(path: &Path) -> Result<Self, Unusable> {
+        use rustix::fs::{Mode, OFlags, open};
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = File::from(open(path, flags, Mode::empty()).map_err(std::io::Error::from)?);
+        judge(&folder, fs::FileType::is_dir)?;
+        Ok(Self(folder))
+    }
+
+    fn file(&self, name: &str) -> Result<File, Unusable> {
+        use rustix::fs::{Mode, OFlags, openat};
+        // A FIFO would keep us waiting.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(openat(&self.0, name, flags, Mode::empty()).map_err(std::io::Error::from)?);
+        judge(&file, fs::FileType::is_file)?;
+        Ok(file)
+    }
+
+    fn text(&self, name: &str) -> Result<String, Unusable> {
+        let mut text = String::new();
+        // Nothing of ours that is text is longer.
+        self.file(name)?.take(4096).read_to_string(&mut text)?;
+        Ok(text)
+    }
+}
+
+/// Whether nobody but this user and root may write to a file or directory, and it is what is expected.
+#[cfg(unix)]
+fn judge(file: &File, expected: fn(&fs::FileType) -> bool) -> Result<(), Unusable> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = file.metadata()?;
+    let owner = metadata.uid();
+    if !expected(&metadata.file_type()) {
+        Err(Unusable::Untrusted("it is of another kind"))
+    } else if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        Err(Unusable::Untrusted("it belongs to another user"))
+    } else if metadata.mode() & 0o022 != 0 {
+        Err(Unusable::Untrusted("others may write to it"))
+    } else {
+        Ok(())
+    }
+}
+
+/// The path by which exactly this file is opened once more.
+fn reopened(path: &Path, file: &File) -> PathBuf {
+    #[cfg(target_os = "linux")]
+    {
+        let own = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file)));
+        // Without a mounted `/proc` the path has to do: the directory was ours a moment ago.
+        if own.exists() {
+            return own;
+        }
+    }
+    let _ = file;
+    path.to_owned()
+}
+
+/// Elsewhere it cannot be known who may write, so nothing is kept.
 #[cfg(not(unix))]
-fn only_ours_to_write(_: &Path) -> bool {
-    false
+impl Folder {
+    fn open(_: &Path) -> Result<Self, Unusable> {
+        Err(Unusable::Absent)
+    }
+
+    fn file(&self, _: &str) -> Result<File, Unusable> {
+        Err(Unusable::Absent)
+    }
+
+    fn text(&self, _: &str) -> Result<String, Unusable> {
+        Err(Unusable::Absent)
+    }
 }
 
 /// Under which name an index stands.

@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use wasmtime::EngineWeak;
 
-use crate::error::{Error, Result};
+use crate::error::Error as Message;
+use crate::failure::{Error, Result};
 
 /// How long a guest that was asked to stop may take to end the call by itself.
 pub(crate) const GRACE: Duration = Duration::from_millis(500);
@@ -111,19 +112,22 @@ impl Control {
     }
 
     /// Begins a call that ends with the guard. `limit` is the time that it may take.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] when it was cancelled before: then nothing of it shall happen.
     pub(crate) fn begin(self: &Arc<Self>, limit: Option<Duration>) -> Result<CallGuard> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        self.stage.send_replace(Stage::Running);
-        let cancelled = {
+        {
             let mut state = self.lock();
+            if std::mem::take(&mut state.cancelled) {
+                return Err(Error::Cancelled { traceback: String::new() });
+            }
+            // Under the lock: a cancellation that finds the call finds its stage, too.
+            self.stage.send_replace(Stage::Running);
             state.call = Some(Call { id, stopped: None, raised: None });
-            std::mem::take(&mut state.cancelled)
-        };
-        let guard = CallGuard { control: Arc::clone(self), id };
-        if cancelled {
-            self.cancel()?;
         }
+        let guard = CallGuard { control: Arc::clone(self), id };
         // A limit beyond what the clock can tell is none that matters.
         if let Some(deadline) = limit.and_then(|limit| Instant::now().checked_add(limit)) {
             WATCHER.add(deadline, id, self)?;
@@ -262,7 +266,10 @@ impl Watcher {
         let mut queue = self.lock();
         if !queue.started {
             std::thread::Builder::new().name("eryx-watcher".to_owned()).spawn(|| self.watch()).map_err(
-                |error| Error::from(error).context("cannot start the thread that watches time limits"),
+                |error| {
+                    let message = Message::from(error);
+                    Error::Thread(message.context("cannot start the thread that watches time limits"))
+                },
             )?;
             queue.started = true;
         }
@@ -347,8 +354,9 @@ pub(crate) enum Raced<A, B> {
 pub struct Canceller(pub(crate) Arc<Control>);
 
 impl Canceller {
-    /// Stops the call under way, or else the next one. It ends with [`crate::Cause::Cancelled`]; Python code is stopped
-    /// by an exception and leaves the session usable, native code only as [`crate::Limits::stop_native_code`] says.
+    /// Stops the call under way, or else the next one, which then does not begin. It ends with [`Error::Cancelled`]
+    /// whatever its code makes of it; Python code is stopped by an exception and leaves the session usable, native code
+    /// only as [`crate::Limits::stop_native_code`] says.
     ///
     /// # Errors
     /// When the thread cannot be started that sees to it.
@@ -438,9 +446,9 @@ mod tests {
     fn a_cancellation_before_the_call_stops_it() {
         let control = Control::new(None);
         control.cancel().unwrap();
-        let call = control.begin(None).unwrap();
-        assert_eq!((control.stage(), call.reason()), (Stage::Abandoned, Some(Reason::Cancelled)));
-        drop(call);
-        assert_eq!(control.begin(None).unwrap().reason(), None);
+        control.cancel().unwrap();
+        let cancelled = Error::Cancelled { traceback: String::new() };
+        assert_eq!(control.begin(None).err(), Some(cancelled));
+        assert_eq!(control.begin(None).unwrap().reason(), None, "it stops one call");
     }
 }

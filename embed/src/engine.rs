@@ -8,14 +8,14 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 
 use crate::bindings::ASK_FOR_WORD;
 use crate::cache::Cache;
-use crate::error::Result;
-use crate::failure::told;
+use crate::failure::{Error, Result, words};
 use crate::image::Image;
+use crate::setters::setters;
 
 /// The stacks of a guest, which have to fit each other.
 ///
 /// A guest has two: one in its own memory, which the link decides, and one of the embedder's, for the frames of
-/// compiled code. Where the second ends, wasmtime traps ([`crate::Cause::Stack`]). Functions of the embedder that the
+/// compiled code. Where the second ends, wasmtime traps ([`Error::Stack`]). Functions of the embedder that the
 /// guest calls run on the same fibre above that limit and are not checked: without room for them the *process* would
 /// end. This is the only place where sizes of stacks are set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl Stacks {
     /// A guest whose compiled code may use `bytes` of stack, at least 128 KiB and at most 1 GiB.
     ///
     /// Guests of ours are told, so that deep recursion raises `RecursionError` before the stack ends in
-    /// [`crate::Cause::Stack`]; with less than 512 KiB it may end so all the same.
+    /// [`Error::Stack`]; with less than 512 KiB it may end so all the same.
     #[must_use]
     pub fn of(bytes: usize) -> Self {
         Self { wasm: bytes.clamp(Self::LEAST, Self::MOST) }
@@ -57,6 +57,7 @@ impl Default for Stacks {
 /// pages that were written to get their first content again, so that nothing is carried over and the next instance
 /// finds its memory mapped already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Pooling {
     /// How many instances may be alive at once. Each slot reserves some 16 GiB of address space, which is no memory.
     pub slots: u32,
@@ -66,6 +67,8 @@ pub struct Pooling {
     /// Short code in a component of ours stays below that.
     pub keep_resident: usize,
 }
+
+setters!(Pooling { keep_resident: usize });
 
 impl Pooling {
     /// What stays of a stack, in bytes; code that recurses deeper gives the rest back when it ends.
@@ -113,6 +116,7 @@ impl Pooling {
 
 /// What an embedder is told while a component is compiled, which may take a minute the first time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Compiling<'a> {
     /// It begins: the component's name, and its size in bytes.
     Begun(&'a str, u64),
@@ -125,8 +129,11 @@ pub type OnCompile = Arc<dyn Fn(Compiling<'_>) + Send + Sync>;
 
 /// How to make an [`Embedder`].
 #[derive(Clone, Default)]
+#[non_exhaustive]
 pub struct EmbedderOptions {
     /// A directory for compiled code, which need not exist. Without one, each process compiles anew.
+    ///
+    /// It must not be one that others may make first or write to; [`crate::user_cache`] names one.
     pub cache: Option<PathBuf>,
     /// Whether to take native code from the directory `<component>.native` beside a component, as
     /// [`Image::compile_beside`] puts it there. It is not taken where others than this user and root may write.
@@ -140,6 +147,14 @@ pub struct EmbedderOptions {
     /// Is told when compiling begins and ends.
     pub on_compile: Option<OnCompile>,
 }
+
+setters!(EmbedderOptions {
+    cache: Option<PathBuf>,
+    trust_native_code_beside: bool,
+    stacks: Stacks,
+    pooling: Option<Pooling>,
+    on_compile: Option<OnCompile>,
+});
 
 /// Compiles components and keeps the compiled code.
 #[derive(Clone)]
@@ -163,7 +178,7 @@ impl Engines {
             return Ok(engine);
         }
         let engine = Engine::new(&config(&self.options, interruptible))
-            .map_err(|error| told(&error).context("cannot start the wasm engine"))?;
+            .map_err(|error| Error::Engine(words(&error).context("cannot start the wasm engine")))?;
         Ok(slot.get_or_init(|| engine))
     }
 
@@ -178,20 +193,23 @@ impl Embedder {
     /// Without one, each process compiles anew, which takes minutes of processor time for numpy.
     ///
     /// # Errors
-    /// When wasmtime does not support this machine.
+    /// When wasmtime does not support this machine, or others may write to the cache.
     pub fn new(cache: Option<&Path>) -> Result<Self> {
-        Self::with(EmbedderOptions { cache: cache.map(Path::to_owned), ..EmbedderOptions::default() })
+        Self::with(EmbedderOptions::default().cache(cache.map(Path::to_owned)))
     }
 
     /// Makes an embedder.
     ///
     /// # Errors
-    /// When wasmtime does not support this machine, or there is no address space for a pool.
+    /// When wasmtime does not support this machine, there is no address space for a pool, or others may write to the cache.
     pub fn with(options: EmbedderOptions) -> Result<Self> {
         let announcement = format!("stack={} {ASK_FOR_WORD}", options.stacks.wasm);
         let engines =
             Engines { options, announcement, plain: OnceLock::new(), interruptible: OnceLock::new() };
         engines.get(false)?;
+        if let Some(cache) = engines.cache() {
+            cache.check()?;
+        }
         Ok(Self { engines: Arc::new(engines) })
     }
 

@@ -1,4 +1,4 @@
-//! Why a guest stopped without giving an answer.
+//! What can go wrong for an embedder.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,99 +6,194 @@ use std::time::Duration;
 use wasmtime::{Trap, WasmBacktrace};
 
 use crate::control::Reason;
-use crate::error::Error;
+use crate::error::Error as Message;
 use crate::limits::{format_duration, format_size};
 
-/// The kind of a [`Failure`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
+/// Why there is no answer.
+///
+/// [`Error::Raised`] and [`Error::Refused`] are answers of the guest, after which the session goes on. All others of a
+/// session end it, unless [`crate::Session::is_usable`] says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// The code raised an exception: the formatted traceback, or `SystemExit: <status>`.
+    Raised(String),
+    /// The state of the session was not saved or not restored, for this reason; it is as it was.
+    Refused(String),
     /// The time limit was reached.
-    TimeLimit,
+    #[non_exhaustive]
+    TimeLimit {
+        /// The limit.
+        limit: Duration,
+        /// Where the code was, if it ended by the exception that stops it.
+        traceback: String,
+    },
     /// The call was cancelled, see [`crate::Canceller`].
-    Cancelled,
+    #[non_exhaustive]
+    Cancelled {
+        /// Where the code was, if it ended by the exception that stops it.
+        traceback: String,
+    },
     /// The guest gave up after its memory limit had refused it more.
-    MemoryLimit,
+    #[non_exhaustive]
+    MemoryLimit {
+        /// The limit, in bytes.
+        limit: u64,
+        /// What the guest wanted in all, in bytes.
+        wanted: u64,
+    },
+    /// The guest passed more to the embedder at once than it may, see [`crate::Limits::max_transfer`].
+    TransferLimit,
     /// The wasm stack was exhausted, by deep recursion in native code.
-    Stack,
-    /// The guest asked to end the process, with this status.
+    #[non_exhaustive]
+    Stack {
+        /// The functions that were running, innermost first.
+        frames: Vec<String>,
+    },
+    /// The guest ended its process, with this status.
     Exit(i32),
     /// Any other trap.
-    Trap,
-    /// The instance could not be made, or is no longer usable after an earlier failure.
-    Unusable,
+    #[non_exhaustive]
+    Trap {
+        /// What the engine says of it.
+        message: String,
+        /// The functions that were running, innermost first.
+        frames: Vec<String>,
+    },
+    /// The session ended with an earlier error.
+    Ended,
+    /// An instance could not be started.
+    #[non_exhaustive]
+    Start {
+        /// The component's name.
+        component: String,
+        /// Why.
+        cause: Box<Error>,
+    },
+    /// A file is no component, cannot be read, or does not fit the world.
+    Component(Message),
+    /// The engine cannot be had on this machine, or has no room left.
+    Engine(Message),
+    /// A directory for compiled code cannot be trusted or written.
+    Cache(Message),
+    /// Directories that cannot be granted.
+    Grants(Message),
+    /// A text that is no duration, size or grant.
+    Malformed(Message),
+    /// A thread could not be started, or panicked.
+    Thread(Message),
 }
 
-/// A guest stopped without giving an answer. Its session cannot be used any more, unless
-/// [`crate::Session::is_usable`] says otherwise.
-#[derive(Debug, Clone)]
-pub struct Failure {
-    /// What kind of failure this is.
-    pub cause: Cause,
-    /// The failure as told to the user.
-    pub error: Error,
-}
+/// The result of what an embedder does.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-impl Failure {
-    pub(super) fn unusable(error: Error) -> Self {
-        Self { cause: Cause::Unusable, error }
-    }
-
-    pub(super) fn stopped(reason: Reason, limit: Option<Duration>) -> Self {
-        match reason {
-            Reason::Cancelled => {
-                Self { cause: Cause::Cancelled, error: Error::new("the call was cancelled") }
-            }
-            Reason::TimeLimit => Self::time_limit(limit.unwrap_or_default()),
+impl Error {
+    /// The reason behind [`Error::Start`], and otherwise the error itself.
+    #[must_use]
+    pub fn cause(&self) -> &Self {
+        match self {
+            Self::Start { cause, .. } => cause.cause(),
+            other => other,
         }
     }
 
-    /// What is told when a guest was stopped at its time limit.
+    /// A time limit that was reached; an embedder that watches over one itself says so in the same words.
     #[must_use]
     pub fn time_limit(limit: Duration) -> Self {
-        let message = format!("the time limit of {} was reached", format_duration(limit));
-        Self { cause: Cause::TimeLimit, error: Error::new(message) }
+        Self::TimeLimit { limit, traceback: String::new() }
     }
 
-    /// What is told when a guest gave up at its memory limit; both in bytes.
+    /// A memory limit that was reached; both numbers are in bytes.
     #[must_use]
     pub fn memory_limit(limit: u64, wanted: u64) -> Self {
-        let message = format!("the memory limit of {} was reached", format_size(limit));
-        let error = Error::new(message).detail(format!("the guest asked for {}", format_size(wanted)));
-        Self { cause: Cause::MemoryLimit, error }
+        Self::MemoryLimit { limit, wanted }
+    }
+
+    /// The error as it is shown to a user, from `error: ` to a line feed.
+    #[must_use]
+    pub fn render(&self) -> String {
+        Message::from(self.clone()).render()
+    }
+
+    pub(crate) fn stopped(reason: Reason, limit: Option<Duration>, traceback: String) -> Self {
+        match reason {
+            Reason::Cancelled => Self::Cancelled { traceback },
+            Reason::TimeLimit => Self::TimeLimit { limit: limit.unwrap_or_default(), traceback },
+        }
     }
 
     /// Classifies an error that came out of running wasm, apart from the limits.
-    pub(super) fn of_wasmtime(error: &wasmtime::Error) -> Self {
+    pub(crate) fn of_wasmtime(error: &wasmtime::Error) -> Self {
         if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
-            let told = Error::new(format!("the guest ended itself with status {}", exit.0));
-            return Self { cause: Cause::Exit(exit.0), error: told };
+            return Self::Exit(exit.0);
+        }
+        if error.root_cause().to_string().starts_with(TRANSFER) {
+            return Self::TransferLimit;
         }
         match error.downcast_ref::<Trap>() {
-            Some(Trap::StackOverflow) => {
-                let told = Error::new("the guest's stack is exhausted").details(frames(error));
-                Self { cause: Cause::Stack, error: told }
+            Some(Trap::StackOverflow) => Self::Stack { frames: frames(error) },
+            _ => Self::Trap { message: cause_text(error), frames: frames(error) },
+        }
+    }
+
+    /// What is shown to a user.
+    fn message(&self) -> Message {
+        match self {
+            Self::Raised(text) | Self::Refused(text) => Message::new(text.trim_end()),
+            Self::TimeLimit { limit, traceback } => {
+                let message = format!("the time limit of {} was reached", format_duration(*limit));
+                Message::new(message).details(traceback.lines())
             }
-            _ => {
-                let told = Error::new(format!("the guest trapped: {}", cause_text(error)));
-                Self { cause: Cause::Trap, error: told.details(frames(error)) }
+            Self::Cancelled { traceback } => {
+                Message::new("the call was cancelled").details(traceback.lines())
             }
+            Self::MemoryLimit { limit, wanted } => {
+                Message::new(format!("the memory limit of {} was reached", format_size(*limit)))
+                    .detail(format!("the guest asked for {}", format_size(*wanted)))
+            }
+            Self::TransferLimit => Message::new("the guest passed more to the embedder at once than it may"),
+            Self::Stack { frames } => Message::new("the guest's stack is exhausted").details(frames),
+            Self::Exit(status) => Message::new(format!("the guest ended itself with status {status}")),
+            Self::Trap { message, frames } => {
+                Message::new(format!("the guest trapped: {message}")).details(frames)
+            }
+            Self::Ended => Message::new("the session ended with an earlier failure"),
+            Self::Start { component, cause } => {
+                cause.message().context(format!("cannot start `{component}`"))
+            }
+            Self::Component(message)
+            | Self::Engine(message)
+            | Self::Cache(message)
+            | Self::Grants(message)
+            | Self::Malformed(message)
+            | Self::Thread(message) => message.clone(),
         }
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
+        self.message().fmt(f)
     }
 }
 
-impl std::error::Error for Failure {}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        failure.error
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Start { cause, .. } => Some(cause),
+            _ => None,
+        }
     }
 }
+
+impl From<Error> for Message {
+    fn from(error: Error) -> Self {
+        error.message()
+    }
+}
+
+/// What the engine says when the fuel of a call of the embedder is used up; it exports no type for it.
+const TRANSFER: &str = "too much data is being copied between the host and the guest";
 
 /// The innermost cause on one line, without the engine's own prefix.
 fn cause_text(error: &wasmtime::Error) -> String {
@@ -123,11 +218,11 @@ fn frames(error: &wasmtime::Error) -> Vec<String> {
             _ => lines.push((line, 1)),
         }
     }
-    let told = |(line, times)| if times == 1 { line } else { format!("{line}, {times} times") };
-    lines.into_iter().map(told).collect()
+    let shown = |(line, times)| if times == 1 { line } else { format!("{line}, {times} times") };
+    lines.into_iter().map(shown).collect()
 }
 
-/// Turns an error of the engine's interface (not of a guest) into one for the user.
-pub(super) fn told(error: &wasmtime::Error) -> Error {
-    Error::of_chain(error.chain())
+/// Turns an error of the engine's interface (not of a guest) into words for the user.
+pub(crate) fn words(error: &wasmtime::Error) -> Message {
+    Message::of_chain(error.chain())
 }

@@ -1,19 +1,25 @@
 //! Directories that an embedder lends to a guest.
 
+#[cfg(target_os = "linux")]
+use std::path::Component;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
-use crate::error::{Error, Result};
+use crate::error::Error as Message;
+use crate::failure::{Error, Result};
+use crate::setters::setters;
 
 /// One directory of the embedder that the guest sees under a path of its own.
 ///
 /// Written `HOST::GUEST` or `HOST::GUEST:ro`, where `HOST` is a directory of the embedder and
 /// `GUEST` an absolute path in the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Grant {
-    /// The directory in the embedder's file system.
+    /// The directory in the embedder's file system. None of its components may be a symbolic link: guests may make links
+    /// in what they can write, and lead a later grant elsewhere by them.
     pub embedder_path: PathBuf,
     /// Where the guest sees it: absolute, without a trailing slash, `.` or `..`.
     pub guest_path: String,
@@ -27,7 +33,7 @@ impl FromStr for Grant {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let malformed = |message: String| Error::new(message).hint(FORM);
+        let malformed = |message: String| Error::Malformed(Message::new(message).hint(FORM));
         let Some((embedder_path, rest)) = text.split_once("::") else {
             return Err(malformed(format!("expected `::` in the grant `{text}`")));
         };
@@ -54,7 +60,8 @@ impl FromStr for Grant {
         if parts.is_empty() {
             let hint =
                 "the root is the component's own file tree: choose a directory below it, such as `/data`";
-            return Err(Error::new(format!("the grant `{text}` would hide the guest's root")).hint(hint));
+            let message = Message::new(format!("the grant `{text}` would hide the guest's root"));
+            return Err(Error::Malformed(message.hint(hint)));
         }
         Ok(Self {
             embedder_path: embedder_path.into(),
@@ -64,7 +71,19 @@ impl FromStr for Grant {
     }
 }
 
+setters!(Grant { read_only: bool });
+
 impl Grant {
+    /// Lends `embedder_path` under `guest_path`, which is absolute, for reading and writing.
+    ///
+    /// # Errors
+    /// When the path in the guest is none for a grant.
+    pub fn new(embedder_path: impl Into<PathBuf>, guest_path: &str) -> Result<Self> {
+        let mut grant: Self = format!(".::{guest_path}").parse()?;
+        grant.embedder_path = embedder_path.into();
+        Ok(grant)
+    }
+
     /// Opens all grants for an instance.
     ///
     /// # Errors
@@ -80,25 +99,97 @@ impl Grant {
         }
         match problems.len() {
             0 => Ok(()),
-            1 => Err(Error::new("1 directory cannot be granted").details(problems)),
-            count => Err(Error::new(format!("{count} directories cannot be granted")).details(problems)),
+            1 => Err(Error::Grants(Message::new("1 directory cannot be granted").details(problems))),
+            count => {
+                let message = Message::new(format!("{count} directories cannot be granted"));
+                Err(Error::Grants(message.details(problems)))
+            }
         }
     }
 
     fn open(&self, wasi: &mut WasiCtxBuilder) -> std::result::Result<(), String> {
-        check_directory(&self.embedder_path)?;
+        let directory = resolve(&self.embedder_path)?;
         let permissions = if self.read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
-        let opened = wasi.preopened_dir(&self.embedder_path, &self.guest_path, permissions);
+        let opened = wasi.preopened_dir(directory.path(), &self.guest_path, permissions);
         opened.map(drop).map_err(|error| error.root_cause().to_string())
     }
 }
 
-fn check_directory(path: &Path) -> std::result::Result<(), String> {
-    match path.metadata() {
-        Ok(metadata) if metadata.is_dir() => Ok(()),
-        Ok(_) => Err("not a directory".to_owned()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err("does not exist".to_owned()),
-        Err(error) => Err(error.to_string()),
+/// A directory that was found, and stays the same one whatever becomes of its path.
+struct Found {
+    #[cfg(not(target_os = "linux"))]
+    path: PathBuf,
+    #[cfg(target_os = "linux")]
+    directory: std::os::fd::OwnedFd,
+}
+
+impl Found {
+    #[cfg(target_os = "linux")]
+    fn path(&self) -> PathBuf {
+        use std::os::fd::AsRawFd;
+        format!("/proc/self/fd/{}", self.directory.as_raw_fd()).into()
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn path(&self) -> PathBuf {
+        self.path.clone()
+    }
+}
+
+/// Finds a directory without following symbolic links: a guest that could write to one on the way has made them perhaps.
+#[cfg(target_os = "linux")]
+fn resolve(path: &Path) -> std::result::Result<Found, String> {
+    use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+    let mut way = PathBuf::new();
+    let mut directory = None;
+    // A path may be empty, or begin where we are.
+    for component in std::iter::once(Component::CurDir).chain(path.components()) {
+        way.push(component);
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = match &directory {
+            None => openat(CWD, component.as_os_str(), flags, Mode::empty()),
+            Some(parent) => openat(parent, component.as_os_str(), flags, Mode::empty()),
+        };
+        let opened = opened.map_err(|error| match error {
+            rustix::io::Errno::NOENT => "does not exist".to_owned(),
+            rustix::io::Errno::NOTDIR => "not a directory".to_owned(),
+            error => error.to_string(),
+        })?;
+        let kind = fstat(&opened).map(|stat| FileType::from_raw_mode(stat.st_mode));
+        match kind.map_err(|error| error.to_string())? {
+            FileType::Directory => directory = Some(opened),
+            FileType::Symlink => return Err(link(&way, path)),
+            _ => return Err("not a directory".to_owned()),
+        }
+    }
+    directory.map(|directory| Found { directory }).ok_or_else(|| "does not exist".to_owned())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn resolve(path: &Path) -> std::result::Result<Found, String> {
+    for way in path.ancestors().filter(|way| !way.as_os_str().is_empty()) {
+        match way.symlink_metadata() {
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(metadata) if metadata.is_symlink() => return Err(link(way, path)),
+            Ok(_) => return Err("not a directory".to_owned()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err("does not exist".to_owned());
+            }
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    Ok(Found { path: path.to_owned() })
+}
+
+/// What is said of a symbolic link on the way to a directory.
+fn link(link: &Path, path: &Path) -> String {
+    let link = link.strip_prefix(".").unwrap_or(link).display();
+    match path.canonicalize() {
+        Ok(target) => format!(
+            "`{link}` is a symbolic link, which a guest may have made; grant `{}` if that is meant",
+            target.display()
+        ),
+        Err(_) => format!("`{link}` is a symbolic link, which a guest may have made"),
     }
 }
 
@@ -127,7 +218,8 @@ mod tests {
             ("/a::/b/../c", "the guest path of the grant `/a::/b/../c` has a `..`"),
             ("/a::/b:r", "expected `ro` or `rw` after the guest path of the grant `/a::/b:r` but found `r`"),
         ] {
-            assert_eq!(text.parse::<Grant>().unwrap_err().message(), message);
+            let error = text.parse::<Grant>().unwrap_err().to_string();
+            assert_eq!(error.lines().next(), Some(message));
         }
     }
 

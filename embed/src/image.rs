@@ -12,9 +12,9 @@ use wasmtime::component::Component;
 use crate::cache::Cache;
 use crate::digest::Digest;
 use crate::engine::{Compiling, Engines};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error as Message};
 use crate::exports::SandboxPre;
-use crate::failure::{Failure, told};
+use crate::failure::{Error, Result, words};
 use crate::session::{Session, SessionOptions, blocking};
 
 /// What the two kinds of wasm files begin with.
@@ -52,14 +52,16 @@ impl Image {
     pub(crate) fn of_file(engines: Arc<Engines>, path: &Path) -> Result<Self> {
         let what = || format!("cannot read the component `{}`", path.display());
         let name = path.display().to_string();
-        let file = fs::File::open(path).context(what)?;
+        let unreadable = |error: std::io::Error| Error::Component(Message::from(error).context(what()));
+        let file = fs::File::open(path).map_err(unreadable)?;
         let mut head = Vec::new();
-        (&file).take(COMPONENT.len() as u64).read_to_end(&mut head).context(what)?;
+        (&file).take(COMPONENT.len() as u64).read_to_end(&mut head).map_err(unreadable)?;
         check_head(&name, &head)?;
         let digest = match engines.cache() {
-            Some(cache) => cache.digest_of(path).context(what)?,
-            None => Digest::of_file(path)?.0,
+            Some(cache) => cache.digest_of(path).context(what),
+            None => Digest::of_file(path).map(|(digest, _)| digest),
         };
+        let digest = digest.map_err(Error::Component)?;
         Ok(Self::new(engines, name, digest, Source::File(path.to_owned(), file.into())))
     }
 
@@ -101,7 +103,7 @@ impl Image {
     /// # Errors
     /// When the component does not fit the world, a directory cannot be granted, or the start fails
     /// or reaches a limit.
-    pub fn session(&self, options: SessionOptions) -> Result<Session, Failure> {
+    pub fn session(&self, options: SessionOptions) -> Result<Session> {
         blocking(Session::start(self, options, true))?
     }
 
@@ -109,7 +111,7 @@ impl Image {
     ///
     /// # Errors
     /// As [`Image::session`].
-    pub async fn session_async(&self, options: SessionOptions) -> Result<Session, Failure> {
+    pub async fn session_async(&self, options: SessionOptions) -> Result<Session> {
         Session::start(self, options, false).await
     }
 
@@ -129,14 +131,15 @@ impl Image {
     }
 
     /// The component with all its imports resolved: what is the same for each instance is done once.
-    pub(crate) fn pre(&self, interruptible: bool) -> Result<&SandboxPre, Failure> {
+    pub(crate) fn pre(&self, interruptible: bool) -> Result<&SandboxPre> {
         let compiled = self.compiled(interruptible);
         if let Some(pre) = compiled.pre.get() {
             return Ok(pre);
         }
-        let component = self.prepare(interruptible).map_err(Failure::unusable)?;
-        let pre = SandboxPre::new(component).map_err(|error| {
-            Failure::unusable(told(&error).context(format!("cannot start `{}`", self.name())))
+        let component = self.prepare(interruptible)?;
+        let pre = SandboxPre::new(component).map_err(|error| Error::Start {
+            component: self.name().to_owned(),
+            cause: Box::new(Error::Component(words(&error))),
         })?;
         Ok(compiled.pre.get_or_init(|| pre))
     }
@@ -149,15 +152,18 @@ impl Image {
     /// When the component is no file, is not valid, or the directory cannot be written.
     pub fn compile_beside(&self) -> Result<PathBuf> {
         let Some(folder) = self.beside() else {
-            return Err(Error::new(format!("`{}` is no file, so nothing can be put beside it", self.name())));
+            let message = format!("`{}` is no file, so nothing can be put beside it", self.name());
+            return Err(Error::Cache(Message::new(message)));
         };
         let cache = Cache::new(folder.clone());
         for interruptible in [false, true] {
             let engine = self.shared.engines.get(interruptible)?;
-            let code = self.prepare(interruptible)?.serialize().map_err(|error| told(&error))?;
+            let code =
+                self.prepare(interruptible)?.serialize().map_err(|error| Error::Engine(words(&error)))?;
             cache
                 .save(self.digest(), engine, &code)
-                .context(|| format!("cannot write to `{}`", folder.display()))?;
+                .context(|| format!("cannot write to `{}`", folder.display()))
+                .map_err(Error::Cache)?;
         }
         Ok(folder)
     }
@@ -198,12 +204,14 @@ impl Image {
         if let Some(tell) = &options.on_compile {
             tell(Compiling::Ended(start.elapsed()));
         }
-        let component =
-            component.map_err(|error| told(&error).context(format!("cannot compile `{}`", self.name())))?;
+        let component = component.map_err(|error| {
+            Error::Component(words(&error).context(format!("cannot compile `{}`", self.name())))
+        })?;
         tracing::debug!(component = self.name(), elapsed = ?start.elapsed(), "the component was compiled");
         if let Some(cache) = cache {
-            let code =
-                component.serialize().map_err(|error| told(&error).context("cannot save compiled code"))?;
+            let code = component
+                .serialize()
+                .map_err(|error| Error::Engine(words(&error).context("cannot save compiled code")))?;
             // Only speed is lost when the disk is full or the directory is read-only.
             if cache.save(self.digest(), engine, &code).is_ok() {
                 cache.prune();
@@ -222,10 +230,13 @@ impl Image {
                 let what = || format!("cannot read the component `{}`", path.display());
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut bytes = Vec::new();
-                file.rewind().context(what)?;
-                file.read_to_end(&mut bytes).context(what)?;
+                file.rewind()
+                    .and_then(|()| file.read_to_end(&mut bytes))
+                    .context(what)
+                    .map_err(Error::Component)?;
                 if Digest::of(&bytes) != self.digest() {
-                    return Err(Error::new(format!("`{}` has changed since it was opened", path.display())));
+                    let message = format!("`{}` has changed since it was opened", path.display());
+                    return Err(Error::Component(Message::new(message)));
                 }
                 Ok(bytes.into())
             }
@@ -237,6 +248,10 @@ fn check_head(name: &str, bytes: &[u8]) -> Result<()> {
     if bytes.starts_with(COMPONENT) {
         return Ok(());
     }
-    let error = Error::new(format!("`{name}` is not a component"));
-    Err(if bytes.starts_with(CORE_MODULE) { error.detail("it is a core module") } else { error })
+    let message = Message::new(format!("`{name}` is not a component"));
+    Err(Error::Component(if bytes.starts_with(CORE_MODULE) {
+        message.detail("it is a core module")
+    } else {
+        message
+    }))
 }

@@ -5,16 +5,13 @@
 //! has two forms: a blocking one, and one ending in `_async` for use on an executor (tokio's).
 //!
 //! ```no_run
-//! use eryx_embed::{Embedder, EmbedderOptions, Pool, Pooling, SessionOptions};
+//! use eryx_embed::{Embedder, EmbedderOptions, Limits, Pool, Pooling, SessionOptions};
 //!
 //! # fn main() -> Result<(), eryx_embed::Error> {
-//! let embedder = Embedder::with(EmbedderOptions {
-//!     cache: Some("cache".into()),
-//!     pooling: Some(Pooling::of(100)),
-//!     ..EmbedderOptions::default()
-//! })?;
-//! let pool = Pool::new(&embedder.load("dist/python.wasm".as_ref())?, SessionOptions::default)?;
-//! println!("{:?}", pool.execute_fresh("print(1 + 1)")?);
+//! let options = EmbedderOptions::default().cache(eryx_embed::user_cache("example")).pooling(Pooling::of(100));
+//! let image = Embedder::with(options)?.load("dist/python.wasm".as_ref())?;
+//! let pool = Pool::new(&image, || SessionOptions::default().limits(Limits::untrusted()))?;
+//! print!("{}", pool.execute_fresh("print(1 + 1)")?);
 //! # Ok(()) }
 //! ```
 
@@ -32,12 +29,14 @@ mod limits;
 mod output;
 mod pool;
 mod session;
+mod setters;
+mod threads;
 
+pub use cache::user_cache;
 pub use control::Canceller;
 pub use digest::Digest;
 pub use engine::{Compiling, Embedder, EmbedderOptions, OnCompile, Pooling, Stacks};
-pub use error::Error;
-pub use failure::{Cause, Failure};
+pub use failure::{Error, Result};
 pub use grant::Grant;
 pub use image::Image;
 pub use limits::{Limits, format_size, parse_duration, parse_size};

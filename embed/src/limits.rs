@@ -4,16 +4,20 @@ use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
-use crate::error::{Error, Result};
+use crate::error::Error as Message;
+use crate::failure::{Error, Result};
+use crate::setters::setters;
 
-/// What one instance may use.
+/// What one instance may use. The default limits nothing; [`Limits::untrusted`] is for code of others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// The longest that the start and, separately, each call may take.
     ///
     /// Python code that runs over it gets the exception `eryx.Stopped`, again and again if it catches it, and has half a
-    /// second to end the call; after that the session is over. This costs nothing while the code runs: the exception is
-    /// asked for by a bit that CPython looks at anyway. A guest that waits is stopped likewise.
+    /// second to end the call; after that the session is over. The call ends with [`Error::TimeLimit`] either way. This
+    /// costs nothing while the code runs: the exception is requested by a bit that CPython looks at anyway. A guest that
+    /// waits is stopped likewise.
     pub timeout: Option<Duration>,
     /// Whether native code of the guest is stopped, too: a loop in a C extension that neither runs Python code nor asks
     /// for signals, and Python code that resists (it has means to, when it is hostile).
@@ -28,9 +32,57 @@ pub struct Limits {
     /// The most entries that all tables of an instance may have; they grow when functions are made at run time, which
     /// Python does not do. A request beyond it is refused.
     pub max_table: Option<u64>,
-    /// The most that an instance may write to standard output and standard error, in bytes. What goes beyond it is not
-    /// written, which a Python program sees as `OSError` (`ENOSPC`).
+    /// The most that an instance may write to standard output and standard error, and in trace events, in bytes. What
+    /// goes beyond it is not written, which a Python program sees as `OSError` (`ENOSPC`). Each answer of a call, and each
+    /// traceback, is cut at this length, too.
     pub max_output: Option<u64>,
+    /// The most that an instance may pass to the embedder at once, in bytes: a snapshot, or the arguments of all callbacks
+    /// under way. More arguments are refused; a snapshot that is larger ends the session with
+    /// [`Error::TransferLimit`]. Without it, it is 1 GiB.
+    pub max_transfer: Option<u64>,
+}
+
+setters!(Limits {
+    timeout: Option<Duration>,
+    stop_native_code: bool,
+    max_memory: Option<u64>,
+    max_table: Option<u64>,
+    max_output: Option<u64>,
+    max_transfer: Option<u64>,
+});
+
+impl Limits {
+    /// The most that a guest may pass at once without another limit, in bytes: a snapshot of a large session must fit.
+    const TRANSFER: u64 = 1 << 30;
+    /// What answers and small calls have in any case.
+    const LEAST_TRANSFER: u64 = 64 << 10;
+
+    /// Limits for code that nobody answers for, to be changed as need be: 5 seconds, every loop stopped, 256 MiB of memory,
+    /// 1 MiB of output, 16 MiB at once.
+    ///
+    /// That every loop is stopped costs about a fifth of the speed; see [`Limits::stop_native_code`].
+    #[must_use]
+    pub fn untrusted() -> Self {
+        Self {
+            timeout: Some(Duration::from_secs(5)),
+            stop_native_code: true,
+            max_memory: Some(256 << 20),
+            max_table: Some(1 << 17),
+            max_output: Some(1 << 20),
+            max_transfer: Some(16 << 20),
+        }
+    }
+
+    /// [`Limits::max_transfer`], or what stands for it.
+    pub(super) fn transfer(&self) -> u64 {
+        self.max_transfer.unwrap_or(Self::TRANSFER)
+    }
+
+    /// The most that any one call may take from the guest's memory, in bytes.
+    pub(super) fn largest_call(&self) -> usize {
+        let most = self.transfer().max(self.max_output.unwrap_or(0)).saturating_add(Self::LEAST_TRANSFER);
+        usize::try_from(most).unwrap_or(usize::MAX)
+    }
 }
 
 /// Adds up the memories of an instance and refuses growth beyond the limit.
@@ -106,8 +158,10 @@ impl ResourceLimiter for MemoryLimiter {
 /// When the text is no such duration, or is zero.
 pub fn parse_duration(text: &str) -> Result<Duration> {
     let malformed = || {
-        Error::new(format!("expected a duration but found `{text}`"))
-            .hint("write seconds such as `30` or `1.5`, or use a unit: `200ms`, `30s`, `2m`, `1h`")
+        let message = Message::new(format!("expected a duration but found `{text}`"));
+        Error::Malformed(
+            message.hint("write seconds such as `30` or `1.5`, or use a unit: `200ms`, `30s`, `2m`, `1h`"),
+        )
     };
     let (number, unit) = split_unit(text);
     let scale = match unit {
@@ -128,8 +182,10 @@ pub fn parse_duration(text: &str) -> Result<Duration> {
 /// When the text is no such size, or is zero.
 pub fn parse_size(text: &str) -> Result<u64> {
     let malformed = || {
-        Error::new(format!("expected a size but found `{text}`"))
-            .hint("write bytes such as `268435456`, or use a unit: `512K`, `256M`, `1.5G`")
+        let message = Message::new(format!("expected a size but found `{text}`"));
+        Error::Malformed(
+            message.hint("write bytes such as `268435456`, or use a unit: `512K`, `256M`, `1.5G`"),
+        )
     };
     let (number, unit) = split_unit(text);
     let scale: u64 = match unit.to_ascii_lowercase().as_str() {
@@ -194,8 +250,11 @@ mod tests {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         for text in ["", "0", "s", "-1", "1x", "1.2.3", "1e400", "nan", "inf"] {
-            let error = parse_duration(text).unwrap_err();
-            assert_eq!(error.message(), format!("expected a duration but found `{text}`"));
+            let error = parse_duration(text).unwrap_err().to_string();
+            assert_eq!(
+                error.lines().next(),
+                Some(format!("expected a duration but found `{text}`").as_str())
+            );
         }
     }
 

@@ -21,6 +21,7 @@ type Function = Arc<dyn Fn(&[u8]) + Send + Sync>;
 
 /// Where a guest's standard output or standard error goes.
 #[derive(Clone, Default)]
+#[non_exhaustive]
 pub enum Output {
     /// Nowhere.
     #[default]
@@ -55,6 +56,18 @@ impl Budget {
     pub(crate) fn new(limit: Option<u64>) -> Arc<Self> {
         let limit = limit.unwrap_or(u64::MAX);
         Arc::new(Self { limit, left: AtomicU64::new(limit), refused: AtomicU64::new(0) })
+    }
+
+    /// Takes this many bytes, all or none.
+    pub(crate) fn take(&self, bytes: u64) -> bool {
+        let taken = self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes))
+            .is_ok();
+        if !taken {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        taken
     }
 
     /// The limit, if it was reached.
@@ -148,7 +161,14 @@ fn failed(error: std::io::Error) -> StreamError {
 #[async_trait::async_trait]
 impl OutputStream for Outlet {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        let written = bytes.len() as u64;
+        // The guest may write what `check_write` allowed. Ours asks; one that does not is no guest of ours.
+        if self.waiting.is_some() || bytes.len() > CHUNK || bytes.len() as u64 > self.room() {
+            return Err(StreamError::Trap(wasmtime::Error::msg("more was written than was allowed")));
+        }
+        if !self.budget.take(bytes.len() as u64) {
+            // Another output was allowed the same bytes, and took them first.
+            return Err(failed(rustix::io::Errno::NOSPC.into()));
+        }
         match &self.sink {
             Sink::Discard => {}
             Sink::Stdout => {
@@ -165,10 +185,6 @@ impl OutputStream for Outlet {
                 self.hand_over()?;
             }
         }
-        let left = &self.budget.left;
-        // Two outputs may have been allowed the same bytes: what is left is none then, not less.
-        let _ = left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(left.saturating_sub(written)));
         Ok(())
     }
 

@@ -2,17 +2,14 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::control::Canceller;
-use crate::error::{Error, Result};
-use crate::failure::Failure;
+use crate::error::Error as Message;
+use crate::failure::{Error, Result};
 use crate::image::Image;
 use crate::session::{Session, SessionOptions, blocking};
-
-/// What `execute` answers: what the code printed, or its traceback.
-type Answer = Result<String, String>;
+use crate::threads::Threads;
 
 /// Gives each execution an instance of its own, which starts as the component's image has it and is dropped afterwards.
 ///
@@ -20,7 +17,8 @@ type Answer = Result<String, String>;
 /// share the places.
 ///
 /// The `_async` methods do not run guests on the executor that calls them: a guest that computes would hold up
-/// everything else there. They run on as many threads of the pool's own as there are processors; guests that wait for
+/// everything else there. Each guest that computes has one of the pool's own threads, so that none has to wait until
+/// another one ends; one that computes for more than 50 ms continues on a thread of lower priority. Guests that wait for
 /// callbacks take none.
 #[derive(Clone)]
 pub struct Pool {
@@ -31,19 +29,10 @@ struct Shared {
     image: Image,
     options: Box<dyn Fn() -> SessionOptions + Send + Sync>,
     places: Arc<Semaphore>,
+    /// How many places there are.
+    most: usize,
+    /// The executor of the `_async` methods.
     threads: OnceLock<Threads>,
-}
-
-/// The executor of the `_async` methods.
-struct Threads(Option<Runtime>);
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        // A plain drop would wait for guests, and panics on an executor's thread.
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
 }
 
 impl Pool {
@@ -61,6 +50,7 @@ impl Pool {
             image: image.clone(),
             options: Box::new(options),
             places: Arc::new(Semaphore::new(places)),
+            most: places,
             threads: OnceLock::new(),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -72,23 +62,23 @@ impl Pool {
         self.shared.places.available_permits()
     }
 
-    /// Runs Python code in an instance of its own. Blocks, on the calling thread.
+    /// Runs Python code in an instance of its own; gives what it printed. Blocks, on the calling thread.
     ///
     /// # Errors
-    /// When the guest stops without an answer, or is stopped.
-    pub fn execute_fresh(&self, code: &str) -> Result<Answer, Failure> {
+    /// [`Error::Raised`] when the code raises; others when the guest stops without an answer, or is stopped.
+    pub fn execute_fresh(&self, code: &str) -> Result<String> {
         blocking(async {
             let mut session = self.start(self.shared.place().await?, (self.shared.options)(), true).await?;
             session.execute_async(code).await
         })?
     }
 
-    /// Runs Python code in an instance of its own, on the pool's threads. When the future is dropped, the code is
-    /// stopped.
+    /// Runs Python code in an instance of its own, on the pool's threads; gives what it printed. When the future is dropped,
+    /// the code is stopped.
     ///
     /// # Errors
-    /// When the guest stops without an answer, or is stopped.
-    pub async fn execute_fresh_async(&self, code: impl Into<String>) -> Result<Answer, Failure> {
+    /// [`Error::Raised`] when the code raises; others when the guest stops without an answer, or is stopped.
+    pub async fn execute_fresh_async(&self, code: impl Into<String>) -> Result<String> {
         self.execute_fresh_with(code, (self.shared.options)()).await
     }
 
@@ -100,28 +90,26 @@ impl Pool {
         &self,
         code: impl Into<String>,
         options: SessionOptions,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<String> {
         let place = self.shared.place().await?;
         let (code, pool) = (code.into(), self.clone());
         let running = Arc::new(Running::default());
         let stop = StopOnDrop(Arc::clone(&running));
-        let answer = self.shared.threads()?.spawn(async move {
+        let answer = self.shared.threads()?.run(async move {
             let mut session = pool.start(place, options, false).await?;
             running.begin(&session);
             session.execute_async(&code).await
         });
         let answer = answer.await;
         drop(stop);
-        answer.unwrap_or_else(|error| {
-            Err(Failure::unusable(Error::new(format!("the guest's thread: {error}"))))
-        })
+        answer.unwrap_or_else(|_| Err(Error::Thread(Message::new("the thread of the call panicked"))))
     }
 
     /// Makes an instance that is kept, with options of its own; it takes a place until it is dropped. Blocks.
     ///
     /// # Errors
     /// When the start fails or reaches a limit.
-    pub fn session(&self, options: SessionOptions) -> Result<Session, Failure> {
+    pub fn session(&self, options: SessionOptions) -> Result<Session> {
         blocking(async { self.start(self.shared.place().await?, options, true).await })?
     }
 
@@ -130,33 +118,26 @@ impl Pool {
         place: OwnedSemaphorePermit,
         options: SessionOptions,
         blocks: bool,
-    ) -> Result<Session, Failure> {
+    ) -> Result<Session> {
         Ok(Session::start(&self.shared.image, options, blocks).await?.occupying(place))
     }
 }
 
 impl Shared {
-    async fn place(&self) -> Result<OwnedSemaphorePermit, Failure> {
+    async fn place(&self) -> Result<OwnedSemaphorePermit> {
         let place = Arc::clone(&self.places).acquire_owned().await;
-        place.map_err(|_| Failure::unusable(Error::new("the pool is closed")))
+        place.map_err(|_| Error::Thread(Message::new("the pool is closed")))
     }
 
-    fn threads(&self) -> Result<&Runtime, Failure> {
-        if self.threads.get().is_none() {
-            let threads = std::thread::available_parallelism().map_or(1, usize::from);
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(threads)
-                .thread_name("eryx-guest")
-                .enable_all()
-                .build()
-                .map_err(|error| {
-                    Failure::unusable(Error::from(error).context("cannot start threads for guests"))
-                })?;
-            // Another thread may have been faster: then ours end again.
-            let _ = self.threads.set(Threads(Some(runtime)));
+    fn threads(&self) -> Result<&Threads> {
+        if let Some(threads) = self.threads.get() {
+            return Ok(threads);
         }
-        let threads = self.threads.get().and_then(|threads| threads.0.as_ref());
-        threads.ok_or_else(|| Failure::unusable(Error::new("the pool's threads have ended")))
+        let threads = Threads::new(self.most).map_err(|error| {
+            Error::Thread(Message::from(error).context("cannot start threads for guests"))
+        })?;
+        // Another caller may have been faster: then ours end again.
+        Ok(self.threads.get_or_init(|| threads))
     }
 }
 

@@ -1,5 +1,6 @@
 //! One instance: its options, its exports as methods.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -12,17 +13,15 @@ use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 
 use crate::bindings::{Abandoned, EMBEDDER, Guest};
-use crate::control::{Canceller, Control, Raced, Reason, Stage, race};
-use crate::error::Error;
+use crate::control::{CallGuard, Canceller, Control, Raced, Reason, Stage, race};
+use crate::error::Error as Message;
 use crate::exports::Sandbox;
-use crate::failure::{Cause, Failure};
+use crate::failure::{Error, Result};
 use crate::grant::Grant;
 use crate::image::Image;
 use crate::limits::{Limits, MemoryLimiter};
 use crate::output::{Budget, Outlet, Output};
-
-/// The most that a guest may pass in one call, in bytes: a snapshot of a large session must fit.
-const HOSTCALL_LIMIT: usize = 1 << 30;
+use crate::setters::setters;
 
 /// The answer of a callback: JSON, or the text of an error.
 pub type CallbackResult = Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
@@ -60,6 +59,7 @@ impl Callback {
 
 /// What a guest reports while it traces.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TraceEvent {
     /// The line, counted from 1.
     pub line: u32,
@@ -71,6 +71,7 @@ pub struct TraceEvent {
 
 /// Where a guest's standard input comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Input {
     /// It is at its end.
     #[default]
@@ -83,6 +84,7 @@ pub enum Input {
 
 /// How to make a [`Session`]. The default grants nothing, limits nothing and discards output.
 #[derive(Default)]
+#[non_exhaustive]
 pub struct SessionOptions {
     /// Directories that the guest may use.
     pub grants: Vec<Grant>,
@@ -99,18 +101,42 @@ pub struct SessionOptions {
     /// What Python code may call.
     pub callbacks: Vec<Callback>,
     /// Is told every trace event.
-    pub on_trace: Option<Box<dyn FnMut(TraceEvent) + Send>>,
+    pub on_trace: Option<OnTrace>,
+}
+
+/// A function that gets trace events.
+pub type OnTrace = Box<dyn FnMut(TraceEvent) + Send>;
+
+setters!(SessionOptions {
+    grants: Vec<Grant>,
+    limits: Limits,
+    env: Vec<(String, String)>,
+    stdin: Input,
+    stdout: Output,
+    stderr: Output,
+    callbacks: Vec<Callback>,
+});
+
+impl SessionOptions {
+    /// Sets [`SessionOptions::on_trace`].
+    #[must_use]
+    pub fn on_trace(mut self, on_trace: impl FnMut(TraceEvent) + Send + 'static) -> Self {
+        self.on_trace = Some(Box::new(on_trace));
+        self
+    }
 }
 
 /// One instance of a component.
 ///
-/// A method whose outer result is a [`Failure`] ends the session, unless [`Session::is_usable`] says otherwise: all later
-/// calls fail. A future of a method that is dropped before it is ready ends the session, too.
+/// An error ends the session, unless [`Session::is_usable`] says otherwise, as it does after [`Error::Raised`] and
+/// [`Error::Refused`]: all later calls fail. A future of a method that is dropped before it is ready ends the session, too.
+///
+/// The `_async` methods run the guest where they are polled; [`crate::Pool`] has threads for guests.
 pub struct Session {
     store: Store<Guest>,
     sandbox: Sandbox,
     control: Arc<Control>,
-    timeout: Option<Duration>,
+    limits: Limits,
     stdout: Outlet,
     stderr: Outlet,
     budget: Arc<Budget>,
@@ -121,7 +147,7 @@ pub struct Session {
 
 impl Session {
     /// Makes an instance; `blocks` tells whether calls of the file system may block the thread.
-    pub(super) async fn start(image: &Image, options: SessionOptions, blocks: bool) -> Result<Self, Failure> {
+    pub(super) async fn start(image: &Image, options: SessionOptions, blocks: bool) -> Result<Self> {
         let limits = options.limits;
         let interruptible = limits.stop_native_code;
         let pre = image.pre(interruptible)?;
@@ -130,11 +156,10 @@ impl Session {
         let budget = Budget::new(limits.max_output);
         let stdout = Outlet::stdout(options.stdout.clone(), &budget);
         let stderr = Outlet::stderr(options.stderr.clone(), &budget);
-        let guest = guest(options, image.announcement(), &stdout, &stderr, &control, blocks)
-            .map_err(Failure::unusable)?;
+        let guest = guest(options, image.announcement(), &stdout, &stderr, &control, &budget, blocks)?;
         let mut store = Store::new(engine, guest);
         store.limiter(|guest| &mut guest.memory);
-        store.set_hostcall_fuel(HOSTCALL_LIMIT);
+        store.set_hostcall_fuel(limits.largest_call());
         if interruptible {
             // All sessions share the engine's epoch: it says that some call is over its time.
             store.epoch_deadline_callback(|context| match context.data().control.stage() {
@@ -143,15 +168,17 @@ impl Session {
             });
             store.set_epoch_deadline(1);
         }
-        let (sandbox, _) =
-            limited(&mut store, limits.timeout, async |store| pre.instantiate(store).await).await;
-        let sandbox = sandbox.map_err(|mut failure| {
+        let started = match control.begin(limits.timeout) {
+            Ok(call) => {
+                limited(&mut store, call, limits.timeout, async |store| pre.instantiate(store).await).await.0
+            }
+            Err(error) => Err(error),
+        };
+        let sandbox = started.map_err(|cause| {
             control.forget_word();
-            failure.error = failure.error.context(format!("cannot start `{}`", image.name()));
-            failure
+            Error::Start { component: image.name().to_owned(), cause: Box::new(cause) }
         })?;
-        let timeout = limits.timeout;
-        Ok(Self { store, sandbox, control, timeout, stdout, stderr, budget, failed: false, _permit: None })
+        Ok(Self { store, sandbox, control, limits, stdout, stderr, budget, failed: false, _permit: None })
     }
 
     /// Takes a place in a pool, which is given back when the session is dropped.
@@ -160,11 +187,11 @@ impl Session {
         self
     }
 
-    /// Runs Python code; gives what it printed, or the formatted traceback.
+    /// Runs Python code; gives what it printed.
     ///
     /// # Errors
-    /// When the guest stops without an answer, or is stopped.
-    pub fn execute(&mut self, code: &str) -> Result<Result<String, String>, Failure> {
+    /// [`Error::Raised`] when the code raises; others when the guest stops without an answer, or is stopped.
+    pub fn execute(&mut self, code: &str) -> Result<String> {
         blocking(self.execute_async(code))?
     }
 
@@ -172,16 +199,19 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::execute`].
-    pub async fn execute_async(&mut self, code: &str) -> Result<Result<String, String>, Failure> {
+    pub async fn execute_async(&mut self, code: &str) -> Result<String> {
         let code = code.to_owned();
-        self.call(async |sandbox, accessor| sandbox.execute(accessor, code).await).await
+        let answer = self.call(async |sandbox, accessor| sandbox.execute(accessor, code).await).await?;
+        // The guest cuts them itself, unless it is hostile.
+        let cut = |text| cut(text, self.limits.max_output);
+        answer.map(cut).map_err(|traceback| Error::Raised(cut(traceback)))
     }
 
-    /// Saves the session's globals; the inner error names what cannot be saved.
+    /// Saves the session's globals.
     ///
     /// # Errors
-    /// When the guest stops without an answer, or is stopped.
-    pub fn snapshot_state(&mut self) -> Result<Result<Vec<u8>, String>, Failure> {
+    /// [`Error::Refused`] names what cannot be saved; others when the guest stops without an answer, or is stopped.
+    pub fn snapshot_state(&mut self) -> Result<Vec<u8>> {
         blocking(self.snapshot_state_async())?
     }
 
@@ -189,15 +219,17 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::snapshot_state`].
-    pub async fn snapshot_state_async(&mut self) -> Result<Result<Vec<u8>, String>, Failure> {
-        self.call(async |sandbox, accessor| sandbox.snapshot_state(accessor).await).await
+    pub async fn snapshot_state_async(&mut self) -> Result<Vec<u8>> {
+        let saved = self.call(async |sandbox, accessor| sandbox.snapshot_state(accessor).await).await?;
+        saved.map_err(|reason| Error::Refused(cut(reason, self.limits.max_output)))
     }
 
     /// Replaces the session's globals by saved ones.
     ///
     /// # Errors
-    /// When the guest stops without an answer, or is stopped.
-    pub fn restore_state(&mut self, data: &[u8]) -> Result<Result<(), String>, Failure> {
+    /// [`Error::Refused`] when the data is no snapshot of such a session, which then is as it was; others when the guest
+    /// stops without an answer, or is stopped.
+    pub fn restore_state(&mut self, data: &[u8]) -> Result<()> {
         blocking(self.restore_state_async(data))?
     }
 
@@ -205,16 +237,18 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::restore_state`].
-    pub async fn restore_state_async(&mut self, data: &[u8]) -> Result<Result<(), String>, Failure> {
+    pub async fn restore_state_async(&mut self, data: &[u8]) -> Result<()> {
         let data = data.to_owned();
-        self.call(async |sandbox, accessor| sandbox.restore_state(accessor, data).await).await
+        let restored =
+            self.call(async |sandbox, accessor| sandbox.restore_state(accessor, data).await).await?;
+        restored.map_err(|reason| Error::Refused(cut(reason, self.limits.max_output)))
     }
 
     /// Forgets the session's globals.
     ///
     /// # Errors
-    /// When the guest stops without an answer.
-    pub fn clear_state(&mut self) -> Result<(), Failure> {
+    /// When the guest stops without an answer, or is stopped.
+    pub fn clear_state(&mut self) -> Result<()> {
         blocking(self.clear_state_async())?
     }
 
@@ -222,10 +256,10 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::clear_state`].
-    pub async fn clear_state_async(&mut self) -> Result<(), Failure> {
+    pub async fn clear_state_async(&mut self) -> Result<()> {
         let cleared =
-            self.call(async |sandbox, accessor| Ok(Ok::<_, String>(sandbox.clear_state(accessor).await?)));
-        cleared.await.map(|_| ())
+            self.call(async |sandbox, accessor| Ok(Ok(sandbox.clear_state(accessor).await?))).await?;
+        cleared.map_err(Error::Refused)
     }
 
     /// What was written to standard output so far, if it is captured.
@@ -266,7 +300,7 @@ impl Session {
 
     /// Changes the time that each further call may take.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
-        self.timeout = timeout;
+        self.limits.timeout = timeout;
     }
 
     /// What stops this session's calls from another thread.
@@ -275,27 +309,30 @@ impl Session {
         Canceller(Arc::clone(&self.control))
     }
 
+    /// Calls an export; what it gave, or the text of its error.
     async fn call<R>(
         &mut self,
         call: impl AsyncFnOnce(&Sandbox, &Accessor<Guest>) -> wasmtime::Result<Result<R, String>>,
-    ) -> Result<Result<R, String>, Failure> {
+    ) -> Result<Result<R, String>> {
         if self.failed {
-            return Err(Failure::unusable(Error::new("the session ended with an earlier failure")));
+            return Err(Error::Ended);
         }
+        let timeout = self.limits.timeout;
+        let guard = self.control.begin(timeout)?;
         // Until the call has ended: who drops this future leaves the instance in the middle of it.
         self.failed = true;
         let sandbox = &self.sandbox;
-        let (result, stopped) = limited(&mut self.store, self.timeout, async |store| {
+        let (result, stopped) = limited(&mut self.store, guard, timeout, async |store| {
             store.run_concurrent(async |accessor| call(sandbox, accessor).await).await?
         })
         .await;
         self.failed = result.is_err();
         match (result, stopped) {
-            // The exception that we asked for has ended the code.
-            (Ok(Err(traceback)), Some(reason)) => {
-                let mut failure = Failure::stopped(reason, self.timeout);
-                failure.error = failure.error.details(traceback.lines());
-                Err(failure)
+            // What is over its time has no answer, though its code may have caught the exception that ends it, or may have
+            // been where exceptions are ignored.
+            (Ok(answer), Some(reason)) => {
+                let traceback = cut(answer.err().unwrap_or_default(), self.limits.max_output);
+                Err(Error::stopped(reason, timeout, traceback))
             }
             (result, _) => result,
         }
@@ -309,18 +346,25 @@ impl Drop for Session {
     }
 }
 
+/// Cuts a text that is longer than `limit` bytes, and says so at its end.
+fn cut(mut text: String, limit: Option<u64>) -> String {
+    let limit = usize::try_from(limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+    if text.len() > limit {
+        text.truncate(text.floor_char_boundary(limit));
+        text.push_str("\n[cut here: the limit of output was reached]\n");
+    }
+    text
+}
+
 /// Drives a guest to the end of `work`, within the limits, and finds out why it failed; also whether it was stopped.
 async fn limited<R>(
     store: &mut Store<Guest>,
+    call: CallGuard,
     timeout: Option<Duration>,
     work: impl AsyncFnOnce(&mut Store<Guest>) -> wasmtime::Result<R>,
-) -> (Result<R, Failure>, Option<Reason>) {
+) -> (Result<R>, Option<Reason>) {
     store.data_mut().memory.forget();
     let control = Arc::clone(&store.data().control);
-    let call = match control.begin(timeout) {
-        Ok(call) => call,
-        Err(error) => return (Err(Failure::unusable(error)), None),
-    };
     // A guest that computes is stopped by itself or by its engine, one that waits is dropped.
     let result = match race(work(store), control.reached(Stage::Abandoned)).await {
         Raced::First(result) => result,
@@ -329,34 +373,33 @@ async fn limited<R>(
     let reason = call.reason();
     let result = result.map_err(|error| {
         if let (Some(reason), true) = (reason, error.downcast_ref::<Abandoned>().is_some()) {
-            return Failure::stopped(reason, timeout);
+            return Error::stopped(reason, timeout, String::new());
         }
-        let failure = Failure::of_wasmtime(&error);
-        match store.data().memory.overrun() {
-            Some((limit, wanted)) if failure.cause == Cause::Trap => Failure::memory_limit(limit, wanted),
-            _ => failure,
+        match (Error::of_wasmtime(&error), store.data().memory.overrun()) {
+            (Error::Trap { .. }, Some((limit, wanted))) => Error::memory_limit(limit, wanted),
+            (error, _) => error,
         }
     });
-    if let Err(failure) = &result {
-        tracing::debug!(cause = ?failure.cause, "a guest failed");
+    if let Err(error) = &result {
+        tracing::debug!(%error, "a guest failed");
     }
     (result, reason)
 }
 
 /// Runs a future to its end on this thread's own executor.
-pub(super) fn blocking<R: Send>(future: impl Future<Output = R> + Send) -> Result<R, Failure> {
+pub(super) fn blocking<R: Send>(future: impl Future<Output = R> + Send) -> Result<R> {
     thread_local! {
-        static EXECUTOR: Result<tokio::runtime::Runtime, Error> = tokio::runtime::Builder::new_current_thread()
+        static EXECUTOR: Result<tokio::runtime::Runtime> = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|error| Error::from(error).context("cannot start an executor"));
+            .map_err(|error| Error::Thread(Message::from(error).context("cannot start an executor")));
     }
     // It is large: pinned once, and not moved into each of the calls below.
     let future = pin!(future);
     let run = move || {
         EXECUTOR.with(|executor| match executor {
             Ok(executor) => Ok(executor.block_on(future)),
-            Err(error) => Err(Failure::unusable(error.clone())),
+            Err(error) => Err(error.clone()),
         })
     };
     if tokio::runtime::Handle::try_current().is_err() {
@@ -364,7 +407,7 @@ pub(super) fn blocking<R: Send>(future: impl Future<Output = R> + Send) -> Resul
     }
     // An executor's thread cannot run another one; whoever blocks it all the same shall not panic for it.
     std::thread::scope(|scope| scope.spawn(run).join())
-        .unwrap_or_else(|_| Err(Failure::unusable(Error::new("the thread of the call panicked"))))
+        .unwrap_or_else(|_| Err(Error::Thread(Message::new("the thread of the call panicked"))))
 }
 
 fn guest(
@@ -373,9 +416,14 @@ fn guest(
     stdout: &Outlet,
     stderr: &Outlet,
     control: &Arc<Control>,
+    budget: &Arc<Budget>,
     blocks: bool,
-) -> Result<Guest, Error> {
+) -> Result<Guest> {
     let mut wasi = WasiCtxBuilder::new();
+    let announcement = match options.limits.max_output {
+        Some(limit) => Cow::Owned(format!("{announcement} output={limit}")),
+        None => Cow::Borrowed(announcement),
+    };
     // On an executor of its own with one guest, nothing is gained by handing file calls over to other threads.
     wasi.allow_blocking_current_thread(blocks)
         .envs(&options.env)
@@ -399,5 +447,8 @@ fn guest(
         callbacks: options.callbacks,
         on_trace: options.on_trace,
         control: Arc::clone(control),
+        output: Arc::clone(budget),
+        transfer: options.limits.transfer(),
+        in_flight: Arc::default(),
     })
 }

@@ -1,6 +1,6 @@
 //! What calls cost in a live instance.
 
-use eryx_build::error::{Error, Result};
+use eryx_build::error::Result;
 use eryx_embed::{Callback, Image, SessionOptions};
 
 use super::table::Entry;
@@ -15,10 +15,8 @@ rows = [{'id': i, 'name': str(i)} for i in range(20000)]
 pub fn measure(image: &Image, entries: &mut Vec<Entry>) -> Result<()> {
     const CALLS: u32 = 50;
     let echo = Callback::new("echo", "", "{}", |arguments| async move { Ok(arguments) });
-    let mut session = image.session(SessionOptions { callbacks: vec![echo], ..SessionOptions::default() })?;
-    let mut run = |code: &str| -> Result<String> {
-        session.execute(code)?.map_err(|traceback| Error::new("the code raised").detail(traceback))
-    };
+    let mut session = image.session(SessionOptions::default().callbacks(vec![echo]))?;
+    let mut run = |code: &str| -> Result<String> { Ok(session.execute(code)?) };
     // The baselines are what we promise: 20 microseconds a call.
     let mut add = |name, seconds: f64| {
         entries.push(Entry { name, value: seconds / f64::from(CALLS), unit: "s", baseline: Some(20e-6) });
@@ -38,11 +36,10 @@ pub fn measure(image: &Image, entries: &mut Vec<Entry>) -> Result<()> {
     run(&format!("{TIMED}{ROWS}"))?;
     let dump = seconds(&run("timed(lambda: pickle.dumps(rows, 5))")?)?;
     let load = seconds(&run("data = pickle.dumps(rows, 5)\ntimed(lambda: pickle.loads(data))\ndel data")?)?;
-    let refused = |told: String| Error::new("the session was not saved or restored").detail(told);
-    let saved = session.snapshot_state()?.map_err(refused)?;
-    let snapshot = least(|| session.snapshot_state()?.map_err(refused).map(drop))?;
+    let saved = session.snapshot_state()?;
+    let snapshot = least(|| Ok(session.snapshot_state().map(drop)?))?;
     entries.push(Entry { name: "snapshot", value: snapshot, unit: "s", baseline: Some(dump) });
-    let restore = least(|| session.restore_state(&saved)?.map_err(refused))?;
+    let restore = least(|| Ok(session.restore_state(&saved)?))?;
     entries.push(Entry { name: "restore", value: restore, unit: "s", baseline: Some(load) });
     Ok(())
 }

@@ -54,12 +54,10 @@ pub fn measure(layout: &Layout, component: &Path, entries: &mut Vec<Entry>) -> R
 }
 
 fn pooled(layout: &Layout, component: &Path) -> Result<Image> {
-    let embedder = Embedder::with(EmbedderOptions {
-        cache: Some(layout.cache.clone()),
-        pooling: Some(Pooling::of(1100)),
-        ..EmbedderOptions::default()
-    })?;
-    embedder.load(component)
+    let embedder = Embedder::with(
+        EmbedderOptions::default().cache(Some(layout.cache.clone())).pooling(Some(Pooling::of(1100))),
+    )?;
+    Ok(embedder.load(component)?)
 }
 
 fn entry(name: &'static str, value: f64, baseline: Option<f64>) -> Entry {
@@ -114,7 +112,7 @@ fn throughput(pool: &Pool, callers: u32) -> Result<f64> {
                 scope.spawn(|| {
                     let mut count = 0;
                     while begun.elapsed() < TIME {
-                        pool.execute_fresh(CODE)?.map_err(Error::new)?;
+                        pool.execute_fresh(CODE)?;
                         count += 1;
                     }
                     Ok(count)
@@ -148,7 +146,7 @@ fn pss() -> Result<f64> {
 fn footprint(image: &Image, entries: &mut Vec<Entry>) -> Result<()> {
     // What all share is there before.
     let mut first = image.session(SessionOptions::default())?;
-    first.execute(CODE)?.map_err(Error::new)?;
+    first.execute(CODE)?;
     let before = pss()?;
     let mut sessions: Vec<Session> = Vec::new();
     for (count, name) in [
@@ -159,7 +157,7 @@ fn footprint(image: &Image, entries: &mut Vec<Entry>) -> Result<()> {
     ] {
         while sessions.len() < count {
             let mut session = image.session(SessionOptions::default())?;
-            session.execute(CODE)?.map_err(Error::new)?;
+            session.execute(CODE)?;
             sessions.push(session);
         }
         #[expect(clippy::cast_precision_loss, reason = "at most a thousand")]
@@ -173,17 +171,17 @@ fn footprint(image: &Image, entries: &mut Vec<Entry>) -> Result<()> {
 /// What a time limit costs while it is not reached, both ways.
 fn time_limits(image: &Image, entries: &mut Vec<Entry>) -> Result<()> {
     let timeout = Some(Duration::from_secs(600));
-    let start = |limits: Limits| image.session(SessionOptions { limits, ..SessionOptions::default() });
+    let start = |limits: Limits| image.session(SessionOptions::default().limits(limits));
     let mut sessions = [
         start(Limits::default())?,
-        start(Limits { timeout, ..Limits::default() })?,
-        start(Limits { timeout, stop_native_code: true, ..Limits::default() })?,
+        start(Limits::default().timeout(timeout))?,
+        start(Limits::default().timeout(timeout).stop_native_code(true))?,
     ];
     let mut best = [f64::INFINITY; 3];
     // Interleaved, so that what else the machine does hits all alike.
     for _ in 0..RUNS {
         for (session, best) in sessions.iter_mut().zip(&mut best) {
-            let printed = session.execute(&format!("{TIMED}{LOOP}"))?.map_err(Error::new)?;
+            let printed = session.execute(&format!("{TIMED}{LOOP}"))?;
             *best = best.min(super::seconds(&printed)?);
         }
     }

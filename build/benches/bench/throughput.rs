@@ -134,19 +134,16 @@ pub fn mean(numbers: impl Iterator<Item = f64>) -> f64 {
 /// Adds the entry, and gives value, baseline and ratio of every benchmark.
 pub fn measure(layout: &Layout, python: &Path, image: &Image, entries: &mut Vec<Entry>) -> Result<Value> {
     let folder = suite(layout)?;
-    let grant = |path: &Path, guest_path: &str| Grant {
-        embedder_path: path.to_owned(),
-        guest_path: guest_path.to_owned(),
-        read_only: true,
-    };
-    let grants = [grant(&folder, "/suite"), grant(Path::new(THREAD), "/thread")];
-    let guest = |benchmark: &Benchmark| -> Result<Results> {
-        let options = SessionOptions { grants: grants.to_vec(), ..SessionOptions::default() };
-        let printed = image.session(options)?.execute(&benchmark.code("/suite", "/thread"))?;
-        results(&printed.map_err(|told| {
-            Error::new(format!("`{}` raised in the component", benchmark.name)).detail(told)
-        })?)
-    };
+    let grants =
+        [Grant::new(&folder, "/suite")?.read_only(true), Grant::new(THREAD, "/thread")?.read_only(true)];
+    let guest =
+        |benchmark: &Benchmark| -> Result<Results> {
+            let options = SessionOptions::default().grants(grants.to_vec());
+            let printed = image.session(options)?.execute(&benchmark.code("/suite", "/thread"));
+            results(&printed.map_err(|error| {
+                Error::from(error).context(format!("`{}` in the component", benchmark.name))
+            })?)
+        };
     let (mut ratios, mut details) = (Vec::new(), json!({}));
     for benchmark in set(&folder)? {
         let code = benchmark.code(&folder.display().to_string(), THREAD);

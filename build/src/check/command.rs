@@ -7,9 +7,8 @@ use wasmtime_wasi::p2::bindings::{Command, CommandPre};
 use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
 
-use super::packages::Interpreter;
+use super::packages::{Failed, Interpreter};
 use crate::error::{Error, Result};
-use eryx_embed::{Cause, Failure};
 
 /// The most that is kept of one output, in bytes.
 const CAPTURE_LIMIT: usize = 64 << 20;
@@ -101,16 +100,16 @@ impl Program {
 }
 
 impl Interpreter for Program {
-    fn execute(&mut self, code: &str) -> std::result::Result<std::result::Result<String, String>, Failure> {
+    fn execute(&mut self, code: &str) -> Result<(), Failed> {
         let invocation = Invocation { arguments: &["-c", code], ..Invocation::default() };
         match self.run(&invocation) {
-            Ok(Ended { success: true, stdout, .. }) => Ok(Ok(stdout)),
-            Ok(ended) => Ok(Err(ended.stderr)),
-            Err(error) => Err(Failure { cause: Cause::Trap, error }),
+            Ok(Ended { success: true, .. }) => Ok(()),
+            Ok(ended) => Err(Failed::Raised(ended.stderr)),
+            Err(error) => Err(Failed::Ended(error)),
         }
     }
 
-    fn clear(&mut self) -> std::result::Result<(), Failure> {
+    fn clear(&mut self) -> Result<()> {
         Ok(())
     }
 }

@@ -4,9 +4,8 @@ use wasmtime::component::{Accessor, Component, HasSelf, Linker, ResourceTable};
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-use super::packages::Interpreter;
+use super::packages::{Failed, Interpreter};
 use crate::error::{Error, Result};
-use eryx_embed::{Cause, Failure};
 
 // The macro writes items without documentation; they stay inside this module.
 #[allow(missing_docs)]
@@ -238,16 +237,12 @@ impl tls::Host for Embedding {
 }
 
 impl Interpreter for Instance {
-    fn execute(&mut self, code: &str) -> std::result::Result<std::result::Result<String, String>, Failure> {
-        let executed = Instance::execute(self, code).map_err(trapped)?;
-        Ok(executed.map(|(stdout, ..)| String::from_utf8_lossy(&stdout).into_owned()))
+    fn execute(&mut self, code: &str) -> Result<(), Failed> {
+        let executed = Instance::execute(self, code).map_err(Failed::Ended)?;
+        executed.map(drop).map_err(Failed::Raised)
     }
 
-    fn clear(&mut self) -> std::result::Result<(), Failure> {
-        self.clear_state().map_err(trapped)
+    fn clear(&mut self) -> Result<()> {
+        self.clear_state()
     }
-}
-
-fn trapped(error: Error) -> Failure {
-    Failure { cause: Cause::Trap, error }
 }

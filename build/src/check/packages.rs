@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use eryx_embed::{Cause, Failure, Session};
+use eryx_embed::Session;
 
 /// What a bundled package promises.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,19 +27,30 @@ pub struct PackageReport {
     pub problems: Vec<String>,
 }
 
+/// How code failed.
+pub(super) enum Failed {
+    /// It raised; the traceback.
+    Raised(String),
+    /// The instance ended.
+    Ended(Error),
+}
+
 /// What runs Python code; in production a [`Session`].
 pub(super) trait Interpreter {
-    fn execute(&mut self, code: &str) -> Result<Result<String, String>, Failure>;
-    fn clear(&mut self) -> Result<(), Failure>;
+    fn execute(&mut self, code: &str) -> Result<(), Failed>;
+    fn clear(&mut self) -> Result<(), Error>;
 }
 
 impl Interpreter for Session {
-    fn execute(&mut self, code: &str) -> Result<Result<String, String>, Failure> {
-        Session::execute(self, code)
+    fn execute(&mut self, code: &str) -> Result<(), Failed> {
+        Session::execute(self, code).map(drop).map_err(|error| match error {
+            eryx_embed::Error::Raised(traceback) => Failed::Raised(traceback),
+            error => Failed::Ended(error.into()),
+        })
     }
 
-    fn clear(&mut self) -> Result<(), Failure> {
-        self.clear_state()
+    fn clear(&mut self) -> Result<(), Error> {
+        Ok(self.clear_state()?)
     }
 }
 
@@ -64,20 +75,18 @@ pub(super) fn try_all<I: Interpreter>(
                 }
             };
             match current.execute(&code) {
-                Ok(Ok(_)) => interpreter = Some(current),
-                Ok(Err(traceback)) => {
+                Ok(()) => interpreter = Some(current),
+                Err(Failed::Raised(traceback)) => {
                     problems.push(format!("{label} failed\n{}", traceback.trim_end()));
                     interpreter = Some(current);
                 }
-                Err(failure) => problems.push(format!("{label}: {failure}")),
+                Err(Failed::Ended(error)) => problems.push(format!("{label}: {error}")),
             }
         }
         if let Some(current) = &mut interpreter
-            && let Err(failure) = current.clear()
+            && let Err(error) = current.clear()
         {
-            if failure.cause != Cause::Unusable {
-                problems.push(format!("clearing the session afterwards: {failure}"));
-            }
+            problems.push(format!("clearing the session afterwards: {error}"));
             interpreter = None;
         }
         reports.push(PackageReport { name: package.name.clone(), problems });
@@ -116,15 +125,15 @@ mod tests {
     struct Fake;
 
     impl Interpreter for Fake {
-        fn execute(&mut self, code: &str) -> Result<Result<String, String>, Failure> {
+        fn execute(&mut self, code: &str) -> Result<(), Failed> {
             match code.trim_end() {
-                "import bad" => Ok(Err("Traceback\nImportError: bad\n".to_owned())),
-                "trap" => Err(Failure { cause: Cause::Trap, error: Error::new("the guest trapped: x") }),
-                _ => Ok(Ok(String::new())),
+                "import bad" => Err(Failed::Raised("Traceback\nImportError: bad\n".to_owned())),
+                "trap" => Err(Failed::Ended(Error::new("the guest trapped: x"))),
+                _ => Ok(()),
             }
         }
 
-        fn clear(&mut self) -> Result<(), Failure> {
+        fn clear(&mut self) -> Result<(), Error> {
             Ok(())
         }
     }

@@ -31,7 +31,7 @@ pub(super) fn run(arguments: &RunArgs) -> Result<u8> {
         component: arguments.component.clone(),
         cache: Some(Layout::cache_folder()?),
         code,
-        grants: arguments.dirs.iter().map(|text| text.parse()).collect::<Result<Vec<Grant>>>()?,
+        grants: arguments.dirs.iter().map(|text| text.parse()).collect::<Result<Vec<Grant>, _>>()?,
         timeout: arguments.timeout.as_deref().map(parse_duration).transpose()?,
         exit_when_stuck: true,
         max_memory: arguments.max_memory.as_deref().map(parse_size).transpose()?,
@@ -49,11 +49,11 @@ pub(super) fn run(arguments: &RunArgs) -> Result<u8> {
 }
 
 pub(super) fn compile(component: &Path) -> Result<u8> {
-    let embedder = Embedder::with(EmbedderOptions {
-        cache: Some(Layout::cache_folder()?),
-        on_compile: Some(report::compiling(true)),
-        ..EmbedderOptions::default()
-    })?;
+    let embedder = Embedder::with(
+        EmbedderOptions::default()
+            .cache(Some(Layout::cache_folder()?))
+            .on_compile(Some(report::compiling(true))),
+    )?;
     println!("{}", embedder.load(component)?.compile_beside()?.display());
     Ok(0)
 }

@@ -113,10 +113,10 @@ frame = pd.DataFrame(np.random.default_rng(7).standard_normal((100_000, 10)), co
 print(frame.to_numpy().nbytes)";
     let raw: usize = ok(&mut one, code).trim().parse().unwrap();
     assert_eq!(raw, 8_000_000);
-    let data = one.snapshot_state().unwrap().unwrap();
+    let data = one.snapshot_state().unwrap();
     assert!(data.len() <= raw + raw / 20, "{} bytes for a frame of {raw}", data.len());
     let mut other = PANDAS.start();
-    other.restore_state(&data).unwrap().unwrap();
+    other.restore_state(&data).unwrap();
     let again = "print(pd.util.hash_pandas_object(frame).sum(), frame.dtypes.nunique(), frame.shape)";
     assert_eq!(ok(&mut other, &format!("import pandas as pd\n{again}")), ok(&mut one, again));
 
@@ -131,17 +131,17 @@ other = pd.DataFrame({
 same = [frame, other]
 print(int(sum(one.memory_usage(index=True).sum() for one in same)))";
     let raw: usize = ok(&mut one, code).trim().parse().unwrap();
-    let data = one.snapshot_state().unwrap().unwrap();
+    let data = one.snapshot_state().unwrap();
     assert!(raw > 25_000_000 && data.len() <= raw + raw / 20, "{} bytes for frames of {raw}", data.len());
-    other.restore_state(&data).unwrap().unwrap();
+    other.restore_state(&data).unwrap();
     let again = "print(frame['a'].sum(), same[0] is frame, other.dtypes.astype(str).tolist(), other['when'].iloc[-1], int(other['id'].sum()))";
     assert_eq!(ok(&mut other, again), ok(&mut one, again));
 }
 
 #[test]
 fn memory_that_runs_out_raises() {
-    let limits = Limits { max_memory: Some(512 << 20), ..Limits::default() };
-    let mut session = PANDAS.start_with(SessionOptions { limits, ..SessionOptions::default() });
+    let limits = Limits::default().max_memory(Some(512 << 20));
+    let mut session = PANDAS.start_with(SessionOptions::default().limits(limits));
     for code in [
         "pd.DataFrame(np.ones((10_000, 10_000)))",
         "pd.Series(range(100_000_000))",

@@ -1,5 +1,7 @@
 //! Snapshots: what comes back, and what hostile data does.
 
+use eryx_embed::Error;
+
 use super::{BARE, NUMPY, Variant, for_each_variant, ok};
 
 for_each_variant! {
@@ -14,9 +16,9 @@ for_each_variant! {
 pub(super) fn moves(variant: &Variant, made: &str, checked: &str) {
     let mut one = variant.start();
     ok(&mut one, made);
-    let data = one.snapshot_state().unwrap().unwrap_or_else(|error| panic!("{error}"));
+    let data = one.snapshot_state().unwrap_or_else(|error| panic!("{error}"));
     let mut other = variant.start();
-    other.restore_state(&data).unwrap().unwrap_or_else(|error| panic!("{error}"));
+    other.restore_state(&data).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(ok(&mut other, &format!("{checked}\nprint('good')")), "good\n");
 }
 
@@ -109,17 +111,17 @@ fn references_to_modules_stay_references(variant: &Variant) {
 fn hostile_data_changes_nothing(variant: &Variant) {
     let mut session = variant.start();
     ok(&mut session, "x = ['kept']\ndef f(): return x\nclass A: pass\na = A()");
-    let data = session.snapshot_state().unwrap().unwrap();
+    let data = session.snapshot_state().unwrap();
     // Every way to cut it, at places all over it.
     for length in (0..data.len()).step_by(data.len() / 60 + 1) {
-        assert!(session.restore_state(&data[..length]).unwrap().is_err(), "{length}");
+        assert!(matches!(session.restore_state(&data[..length]), Err(Error::Refused(_))), "{length}");
     }
     // Every single-bit error in the header, and many in the body.
     let places = (0..80.min(data.len())).chain((80..data.len()).step_by(data.len() / 60 + 1));
     for place in places {
         let mut damaged = data.clone();
         damaged[place] ^= 1 << (place % 8);
-        assert!(session.restore_state(&damaged).unwrap().is_err(), "{place}");
+        assert!(matches!(session.restore_state(&damaged), Err(Error::Refused(_))), "{place}");
     }
     // Bodies with a right checksum are made in Python: what a hostile embedder could do as well.
     let code = r#"
@@ -147,11 +149,11 @@ print('end')
     // A snapshot of another variant or format is told as such.
     let mut other = data.clone();
     other[8] = 99;
-    let error = session.restore_state(&other).unwrap().unwrap_err();
+    let error = session.restore_state(&other).unwrap_err().to_string();
     assert_eq!(error, "cannot restore: expected snapshot format 1 but found 99");
     let mut other = data;
     other[10] ^= 0xff;
-    let error = session.restore_state(&other).unwrap().unwrap_err();
+    let error = session.restore_state(&other).unwrap_err().to_string();
     assert_eq!(error, "cannot restore: the snapshot was made by another version of Python");
 }
 
@@ -161,13 +163,13 @@ fn what_cannot_be_saved_is_named_and_harmless(variant: &Variant) {
         &mut session,
         "import threading\nlock = threading.Lock()\nok = 1\nclass Bad:\n    def __reduce__(self):\n        raise OSError('no')\nbad = Bad()\ngen = (i for i in [])\nasync def c(): pass\nco = c()",
     );
-    let error = session.snapshot_state().unwrap().unwrap_err();
+    let error = session.snapshot_state().unwrap_err().to_string();
     for name in ["`lock` (lock)", "`bad` (Bad: OSError: no)", "`gen` (generator)", "`co` (coroutine)"] {
         assert!(error.contains(name), "{error}");
     }
     assert!(!error.contains("`ok`") && !error.contains("`Bad`"), "{error}");
     ok(&mut session, "co.close()\ndel lock, bad, gen, co\nx = []\nfor _ in range(100_000):\n    x = [x]");
-    let error = session.snapshot_state().unwrap().unwrap_err();
+    let error = session.snapshot_state().unwrap_err().to_string();
     assert_eq!(error, "cannot snapshot: `x` (nested too deeply)");
     assert_eq!(ok(&mut session, "print(ok)"), "1\n");
 }
@@ -177,11 +179,11 @@ fn a_snapshot_of_another_variant_is_refused_and_told_apart() {
     let (mut bare, mut numpy) = (BARE.start(), NUMPY.start());
     ok(&mut bare, "x = 'kept'");
     ok(&mut numpy, "x = 'kept'");
-    let (small, large) = (bare.snapshot_state().unwrap().unwrap(), numpy.snapshot_state().unwrap().unwrap());
-    let error = bare.restore_state(&large).unwrap().unwrap_err();
+    let (small, large) = (bare.snapshot_state().unwrap(), numpy.snapshot_state().unwrap());
+    let error = bare.restore_state(&large).unwrap_err().to_string();
     assert!(error.starts_with("cannot restore: the snapshot was made by another variant: "), "{error}");
     assert!(error.contains("this one lacks `numpy-") && !error.contains("besides"), "{error}");
-    let error = numpy.restore_state(&small).unwrap().unwrap_err();
+    let error = numpy.restore_state(&small).unwrap_err().to_string();
     assert!(error.contains("this one has `numpy-") && error.contains("` besides"), "{error}");
     for session in [&mut bare, &mut numpy] {
         assert_eq!(ok(session, "print(x)"), "kept\n");
@@ -211,10 +213,10 @@ class Sub(np.ndarray):
     pass
 sub = np.arange(3).view(Sub)",
     );
-    let data = one.snapshot_state().unwrap().unwrap();
+    let data = one.snapshot_state().unwrap();
     assert!(data.len() < 16_000_000 + 20_000, "{} bytes for an array of 16,000,000", data.len());
     let mut other = NUMPY.start();
-    other.restore_state(&data).unwrap().unwrap_or_else(|error| panic!("{error}"));
+    other.restore_state(&data).unwrap_or_else(|error| panic!("{error}"));
     let code = "import numpy as np
 assert (big == np.arange(2_000_000)).all() and (view == big[10:20]).all() and big.flags.writeable
 assert fortran.flags.f_contiguous and fortran[1, 2] == 5 and (strided == np.arange(0, 100, 7)).all()

@@ -81,7 +81,7 @@ fn instances_start_from_what_the_set_up_left() {
     let image = Embedder::new(Some(&cache)).unwrap().load(&checkout.join("dist/python.wasm")).unwrap();
     for _ in 0..2 {
         let mut session = image.session(SessionOptions::default()).unwrap();
-        let printed = session.execute(USE).unwrap().unwrap_or_else(|traceback| panic!("{traceback}"));
+        let printed = session.execute(USE).unwrap_or_else(|traceback| panic!("{traceback}"));
         assert_eq!(printed, "used\n");
     }
 }

@@ -6,8 +6,7 @@ use eryx_embed::Session;
 #[track_caller]
 pub fn ok(session: &mut Session, code: &str) -> String {
     match session.execute(code) {
-        Ok(Ok(printed)) => printed,
-        Ok(Err(traceback)) => panic!("{code}\n{traceback}"),
-        Err(failure) => panic!("{code}\n{failure}"),
+        Ok(printed) => printed,
+        Err(error) => panic!("{code}\n{error}"),
     }
 }

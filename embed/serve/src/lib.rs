@@ -12,32 +12,41 @@
 //! | status | meaning |
 //! |---|---|
 //! | 200 | what the code printed |
-//! | 400 | the code is no UTF-8, or a header is malformed |
+//! | 400 | the code is no UTF-8, or the request is malformed |
 //! | 408 | the time limit was reached, or the code did not arrive |
 //! | 413 | the code is too long |
 //! | 422 | the traceback of what was raised |
 //! | 500 | the guest ended otherwise |
-//! | 503 | the queue is full: come again later |
+//! | 503 | the queue is full, or there is no room for the code: come again later |
+//!
+//! The code is nobody's own: [`Bounds`] limits what a guest may use, and what a client may. Whoever is slow or silent makes
+//! room for others when there is none left; a client has no more than three quarters of the slots; a client that closes its
+//! direction of the connection still gets its answer.
 
-mod linger;
+mod clients;
+mod connection;
+mod execute;
+mod turns;
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eryx_embed::{Cause, Limits, Pool, SessionOptions, parse_duration};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{HeaderValue, RETRY_AFTER};
+use eryx_embed::{Limits, Pool};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs};
-use tokio::sync::Semaphore;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs};
 
-use linger::Lingering;
+use clients::{Client, Clients, Ticket};
+use connection::Connection;
+use execute::Service;
+use turns::Turns;
+
+/// The most headers of a request, and the most that hyper reads ahead, in bytes.
+const HEADERS: usize = 64;
+const BUFFER: usize = 16 << 10;
 
 /// What the service may use.
 #[derive(Debug, Clone, Copy)]
@@ -46,36 +55,35 @@ pub struct Bounds {
     pub slots: u32,
     /// How many requests wait for one beyond that.
     pub queue: usize,
-    /// How many connections are open at once. As many more may wait in the system's backlog, if it allows so long a one
-    /// (`net.core.somaxconn`).
+    /// How many connections are open at once, at least one more than requests that are served or wait. When there are
+    /// more, the one is closed that has waited longest for its client. As many more may be in the system's backlog, if it
+    /// allows so long a one (`net.core.somaxconn`).
     pub connections: usize,
     /// The longest code, in bytes.
     pub code: usize,
-    /// How long a client may take to send its request, and to close its connection after the last answer; how long a
-    /// shutdown waits for answers.
+    /// The most bytes of all requests and answers that are held at once.
+    pub memory: usize,
+    /// How long a client may take to send its request, to take 64 KiB of the answer, to send another request, and to close
+    /// its connection after the last answer; how long a shutdown waits for answers.
     pub patience: Duration,
     /// What each guest may use.
     pub guest: Limits,
 }
 
 impl Default for Bounds {
+    /// Bounds for code of anybody: [`Limits::untrusted`], in which every loop is stopped. That costs about a fifth of the
+    /// guests' speed; with [`Limits::stop_native_code`] off, a loop in native code has its slot for good.
     fn default() -> Self {
-        let guest = Limits {
-            timeout: Some(Duration::from_secs(5)),
-            max_memory: Some(256 << 20),
-            max_output: Some(1 << 20),
-            ..Limits::default()
-        };
-        let patience = Duration::from_secs(10);
-        Self { slots: 32, queue: 1024, connections: 2048, code: 1 << 20, patience, guest }
+        Self {
+            slots: 32,
+            queue: 1024,
+            connections: 2048,
+            code: 1 << 20,
+            memory: 256 << 20,
+            patience: Duration::from_secs(10),
+            guest: Limits::untrusted(),
+        }
     }
-}
-
-struct Service {
-    pool: Pool,
-    bounds: Bounds,
-    /// A place for each request that runs or waits.
-    places: Semaphore,
 }
 
 /// Listens at an address, with the backlog of [`Bounds::connections`].
@@ -100,6 +108,14 @@ pub async fn listen(address: impl ToSocketAddrs, bounds: &Bounds) -> std::io::Re
     Err(refused)
 }
 
+/// Lets this process open as many files as the system allows it: each connection is one.
+pub fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // With less, connections make room for others earlier.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
 /// Serves until `shutdown` is ready, then answers what has come so far.
 ///
 /// # Errors
@@ -110,96 +126,58 @@ pub async fn serve(
     bounds: Bounds,
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
-    let places = Semaphore::new(bounds.slots as usize + bounds.queue);
-    let service = Arc::new(Service { pool, bounds, places });
-    let connections = Arc::new(Semaphore::new(bounds.connections));
+    let slots = bounds.slots as usize;
+    let turns = Turns::new(slots, bounds.queue);
+    let clients = Clients::new(bounds.connections.max(slots + bounds.queue + 1), bounds.memory);
+    let service = Arc::new(Service { pool, bounds, turns });
     let graceful = GracefulShutdown::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
-        let accepted = async {
-            let connection = Arc::clone(&connections).acquire_owned().await;
-            (listener.accept().await, connection)
-        };
-        let (accepted, connection) = tokio::select! {
-            accepted = accepted => accepted,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
             () = &mut shutdown => break,
         };
-        let Ok((stream, _)) = accepted else {
-            // Too many open files, say: it passes.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            continue;
-        };
-        let service = Arc::clone(&service);
-        let answers = service_fn(move |request| {
-            let service = Arc::clone(&service);
-            async move { Ok::<_, Infallible>(service.answer(request).await) }
-        });
-        let served = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(bounds.patience)
-            .serve_connection(TokioIo::new(Lingering::new(stream, bounds.patience)), answers);
-        let served = graceful.watch(served);
-        tokio::spawn(async move {
-            // A client that goes away ends its connection, and with it its guest.
-            let _ = served.await;
-            drop(connection);
-        });
+        match accepted {
+            Ok((stream, address)) => {
+                // Without a ticket, all connections are at work for their clients: this one is closed.
+                if let Some(ticket) = clients.admit(Client::of(address.ip())) {
+                    tokio::spawn(connect(stream, ticket, Arc::clone(&service), graceful.watcher()));
+                }
+            }
+            // Too many open files, say: it passes when somebody goes.
+            Err(_) => {
+                if !clients.make_room() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
     }
     drop(listener);
     let _ = tokio::time::timeout(bounds.patience, graceful.shutdown()).await;
     Ok(())
 }
 
-impl Service {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        match (request.method(), request.uri().path()) {
-            (&Method::GET, "/health") => {
-                let places = self.places.available_permits().min(self.bounds.queue);
-                let slots = self.pool.free();
-                told(StatusCode::OK, format!("{slots} slots are free, and {places} places in the queue\n"))
-            }
-            (&Method::POST, "/execute") => self.execute(request).await.unwrap_or_else(|response| response),
-            (_, "/execute") => told(StatusCode::METHOD_NOT_ALLOWED, "send the code by POST\n"),
-            _ => told(StatusCode::NOT_FOUND, "there is only `/execute` and `/health`\n"),
-        }
+/// Serves a connection to its end.
+async fn connect(stream: TcpStream, ticket: Ticket, service: Arc<Service>, watcher: Watcher) {
+    let (stream, ticket) = (Arc::new(stream), Arc::new(ticket));
+    let patience = service.bounds.patience;
+    let connection = Connection::new(Arc::clone(&stream), patience);
+    let lost = Arc::clone(&ticket);
+    let answers = service_fn(move |request| {
+        let (service, ticket, stream) = (Arc::clone(&service), Arc::clone(&ticket), Arc::clone(&stream));
+        async move { Ok::<_, Infallible>(service.answer(request, &ticket, &stream).await) }
+    });
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience)
+        .half_close(true)
+        .max_headers(HEADERS)
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(connection), answers);
+    tokio::select! {
+        // A client that goes away ends its connection, and with it its guest.
+        _ = watcher.watch(served) => {}
+        () = lost.lost() => {}
     }
-
-    async fn execute(
-        &self,
-        request: Request<Incoming>,
-    ) -> Result<Response<Full<Bytes>>, Response<Full<Bytes>>> {
-        let Ok(_place) = self.places.try_acquire() else {
-            let mut full = told(StatusCode::SERVICE_UNAVAILABLE, "the queue is full\n");
-            full.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-            return Err(full);
-        };
-        let mut limits = self.bounds.guest;
-        if let Some(asked) = request.headers().get("x-time-limit") {
-            let asked = asked.to_str().map_err(|_| told(StatusCode::BAD_REQUEST, "malformed header\n"))?;
-            let asked =
-                parse_duration(asked).map_err(|error| told(StatusCode::BAD_REQUEST, error.render()))?;
-            limits.timeout = Some(limits.timeout.map_or(asked, |most| most.min(asked)));
-        }
-        let body = Limited::new(request.into_body(), self.bounds.code).collect();
-        let body = tokio::time::timeout(self.bounds.patience, body).await;
-        let body = body.map_err(|_| told(StatusCode::REQUEST_TIMEOUT, "the code did not arrive\n"))?;
-        let body = body.map_err(|error| told(StatusCode::PAYLOAD_TOO_LARGE, format!("{error}\n")))?;
-        let code = String::from_utf8(body.to_bytes().into())
-            .map_err(|_| told(StatusCode::BAD_REQUEST, "expected code in UTF-8\n"))?;
-        let options = SessionOptions { limits, ..SessionOptions::default() };
-        Ok(match self.pool.execute_fresh_with(code, options).await {
-            Ok(Ok(printed)) => told(StatusCode::OK, printed),
-            Ok(Err(traceback)) => told(StatusCode::UNPROCESSABLE_ENTITY, traceback),
-            Err(failure) if failure.cause == Cause::TimeLimit => {
-                told(StatusCode::REQUEST_TIMEOUT, failure.error.render())
-            }
-            Err(failure) => told(StatusCode::INTERNAL_SERVER_ERROR, failure.error.render()),
-        })
-    }
-}
-
-fn told(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(text.into()));
-    *response.status_mut() = status;
-    response
 }
