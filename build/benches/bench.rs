@@ -5,7 +5,7 @@
 //!
 //! `just bench registry` measures only publishing, pulling and the remote cache; `just bench throughput` only how fast
 //! Python code runs, and prints the ratio of each benchmark; `just bench neighbours` only fresh sandboxes and the
-//! neighbours from pip and npm.
+//! neighbours from pip and npm; `just bench serve` only how long clients of the service wait, alone and under attack.
 //!
 //! | variable | meaning |
 //! |---|---|
@@ -35,6 +35,8 @@ mod published;
 mod registry;
 #[path = "bench/sandbox.rs"]
 mod sandbox;
+#[path = "bench/serve.rs"]
+mod serve;
 #[path = "bench/table.rs"]
 mod table;
 #[path = "bench/throughput.rs"]
@@ -101,8 +103,12 @@ fn run() -> Result<()> {
     };
     match mode.as_deref() {
         None => everything(&layout, &component, entries),
-        Some("registry") => {
-            registry::measure(&component, &layout, &mut entries)?;
+        Some(mode @ ("registry" | "serve")) => {
+            if mode == "registry" {
+                registry::measure(&component, &layout, &mut entries)?;
+            } else {
+                serve::measure(&layout, &component, &mut entries)?;
+            }
             table::show(&entries, &[]);
             Ok(())
         }
@@ -121,7 +127,7 @@ fn run() -> Result<()> {
             Ok(())
         }
         Some(other) => Err(Error::new(format!(
-            "expected `registry`, `throughput`, `neighbours` or nothing but found `{other}`"
+            "expected `registry`, `serve`, `throughput`, `neighbours` or nothing but found `{other}`"
         ))),
     }
 }

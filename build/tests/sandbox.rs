@@ -2,6 +2,10 @@
 #![cfg(feature = "e2e")]
 
 mod bundled;
+#[path = "sandbox/files.rs"]
+mod files;
+#[path = "sandbox/held.rs"]
+mod held;
 #[path = "sandbox/isolation.rs"]
 mod isolation;
 #[path = "sandbox/minimal.rs"]

@@ -12,6 +12,7 @@ use wasmtime_wasi_io::bindings::wasi::io::poll;
 use wasmtime_wasi_io::poll::DynPollable;
 
 use crate::control::{Control, Raced, Stage, Word, race};
+use crate::files;
 use crate::limits::{MemoryLimiter, format_size};
 use crate::output::Budget;
 use crate::session::{Callback, OnTrace, TraceEvent};
@@ -218,5 +219,6 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
         table: &mut guest.table,
         control: Arc::clone(&guest.control),
     })?;
+    files::add_to_linker(&mut linker)?;
     Ok(linker)
 }

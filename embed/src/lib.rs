@@ -23,6 +23,7 @@ mod engine;
 pub mod error;
 mod exports;
 mod failure;
+mod files;
 mod grant;
 mod image;
 mod limits;

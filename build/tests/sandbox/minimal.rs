@@ -19,12 +19,12 @@ fn the_minimal_example_greets() {
         "`{}` is not there or old: `cargo test` makes it, unless it is told which test to make",
         example.display()
     );
-    // It has a cache of its own, which is ours here.
-    let temporary = tempfile::tempdir().unwrap();
-    symlink(Layout::cache_folder().unwrap(), temporary.path().join("eryx-minimal")).unwrap();
+    // It has its own folder in the user's cache directory, which leads to ours here.
+    let caches = tempfile::tempdir().unwrap();
+    symlink(Layout::cache_folder().unwrap(), caches.path().join("eryx-minimal")).unwrap();
     let run = |code: &str| {
         let mut command = Command::new(&example);
-        command.arg(component()).arg(code).stdin(Stdio::null()).env("TMPDIR", temporary.path());
+        command.arg(component()).arg(code).stdin(Stdio::null()).env("XDG_CACHE_HOME", caches.path());
         let output = command.output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.success(), text(output.stdout), text(output.stderr))

@@ -74,9 +74,11 @@ except Exception:
 except eryx.Stopped as error:
     log.append(str(error))
 print(log)";
-    // Who ends in time has an answer.
+    // What it does then is done, but a call that is over its time has no answer.
+    let failure = session.execute(code).unwrap_err();
+    assert!(matches!(failure, Error::TimeLimit { .. }), "{failure}");
     let printed = "['finally', 'the embedder stopped this execution']\n";
-    assert_eq!(ok(&mut session, code), printed);
+    assert_eq!(ok(&mut session, "print(log)"), printed);
     assert_eq!(ok(&mut session, "import os, eryx\nprint('ERYX_EMBEDDER' in os.environ)"), "False\n");
     // It is nobody's own to raise with effect, or to change.
     let code = "import eryx
@@ -101,6 +103,54 @@ fn code_that_goes_on_catching_is_abandoned() {
     assert_eq!(failure.to_string(), "the time limit of 100 ms was reached");
     assert!(!session.is_usable());
     assert!(begun.elapsed() > Duration::from_millis(600));
+}
+
+#[test]
+fn a_stop_that_python_ignores_is_a_stop() {
+    let mut session = limited(100);
+    for code in [
+        "class C:\n    def __del__(self):\n        while True: pass\nc = C()\ndel c",
+        "try:\n    while True: pass\nexcept BaseException: pass",
+        "import weakref\nclass C: pass\nc = C()\ndef loop(_):\n    while True: pass\nr = weakref.ref(c, loop)\ndel c",
+        "class C:\n    def __eq__(self, other):\n        while True: pass\n    __hash__ = None\ntry: [C()].index(1)\nexcept BaseException: pass",
+        "import sys\ndef f(*a):\n    try:\n        while True: pass\n    except BaseException: pass\nsys.excepthook = f\nf()",
+        "import asyncio\nasync def f():\n    try: await asyncio.sleep(600)\n    except BaseException: pass\nawait f()",
+    ] {
+        let failure = session.execute(code).unwrap_err();
+        assert!(matches!(failure, Error::TimeLimit { .. }), "{code}\n{failure}");
+        assert!(session.is_usable(), "{code}");
+        assert_eq!(ok(&mut session, "print(1)"), "1\n", "{code}");
+    }
+}
+
+#[test]
+fn cancelling_before_a_call_stops_that_call_alone() {
+    let mut session = start(Limits::default());
+    let canceller = session.canceller();
+    for _ in 0..6 {
+        canceller.cancel().unwrap();
+        assert!(matches!(session.execute("left = 1"), Err(Error::Cancelled { .. })));
+        assert_eq!(ok(&mut session, "print('left' in globals())"), "False\n");
+    }
+    // At any time of a call: it ends as cancelled, or it had ended before.
+    for microseconds in (0..2000).step_by(100) {
+        let canceller = session.canceller();
+        let other = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_micros(microseconds));
+            canceller.cancel().unwrap();
+        });
+        let first = session.execute("for i in range(1000): pass");
+        other.join().unwrap();
+        match first {
+            Err(Error::Cancelled { .. }) => {}
+            Ok(_) => assert!(matches!(session.execute("1"), Err(Error::Cancelled { .. })), "{microseconds}"),
+            Err(failure) => panic!("{microseconds}: {failure}"),
+        }
+        if !session.is_usable() {
+            session = start(Limits::default());
+        }
+        assert_eq!(ok(&mut session, "print(1)"), "1\n", "{microseconds}");
+    }
 }
 
 #[test]

@@ -130,3 +130,69 @@ impl AsyncWrite for Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Both ends of a connection, ours with this patience.
+    async fn pair(patience: Duration) -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        (Connection::new(Arc::new(stream), patience), client)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_given_up() {
+        let (mut connection, client) = pair(Duration::from_millis(100)).await;
+        // More than the buffers of both ends hold.
+        let error = connection.write_all(&vec![0; 64 << 20]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        drop(client);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_some_has_more_time() {
+        let (mut connection, mut client) = pair(Duration::from_secs(20)).await;
+        let reading = tokio::spawn(async move {
+            let mut all = Vec::new();
+            client.read_to_end(&mut all).await.map(|_| all.len())
+        });
+        connection.write_all(&vec![0; 32 << 20]).await.unwrap();
+        connection.shutdown().await.unwrap();
+        drop(connection);
+        assert_eq!(reading.await.unwrap().unwrap(), 32 << 20);
+    }
+
+    #[tokio::test]
+    async fn what_still_comes_after_the_end_is_thrown_away() {
+        let (mut connection, mut client) = pair(Duration::from_secs(20)).await;
+        connection.write_all(b"answer").await.unwrap();
+        let shutting = tokio::spawn(async move { connection.shutdown().await });
+        client.write_all(&vec![0; 8 << 20]).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer, "answer");
+        drop(client);
+        shutting.await.unwrap().unwrap();
+        // Who does not close its side is not waited for without end.
+        let (mut connection, client) = pair(Duration::from_millis(50)).await;
+        connection.shutdown().await.unwrap();
+        drop(client);
+    }
+
+    #[tokio::test]
+    async fn a_closed_direction_is_not_a_broken_connection() {
+        let (connection, mut client) = pair(Duration::from_secs(20)).await;
+        client.shutdown().await.unwrap();
+        let stream = Arc::clone(&connection.stream);
+        assert!(tokio::time::timeout(Duration::from_millis(200), broken(&stream)).await.is_err());
+        rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+        drop(client);
+        tokio::time::timeout(Duration::from_secs(20), broken(&stream)).await.unwrap();
+    }
+}

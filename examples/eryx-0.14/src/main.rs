@@ -18,7 +18,8 @@ type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 #[tokio::main]
 async fn main() -> Outcome {
     let component = std::env::args().nth(1).ok_or("expected a component of the world `eryx-0.14`")?;
-    let nothing = std::env::temp_dir().join("eryx-0.14-no-library");
+    // Below this crate: in a shared temporary directory somebody else could put a library there.
+    let nothing = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/no-library");
     std::fs::create_dir_all(&nothing)?;
 
     // Answers after a while, so that several calls are under way at once.

@@ -1,0 +1,109 @@
+//! Files in a grant that would keep whoever opens them waiting, and answers that are too long.
+
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::time::Duration;
+
+use eryx_embed::{Callback, Error, Grant, Limits, Pool, Session, SessionOptions};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+use super::{image, ok, pooled};
+
+/// A grant with one of everything that is no file; the listener keeps its socket there.
+fn odd_files(folder: &Path) -> UnixListener {
+    mknodat(CWD, folder.join("fifo"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    std::fs::create_dir(folder.join("sub")).unwrap();
+    std::fs::write(folder.join("file"), "content").unwrap();
+    symlink("fifo", folder.join("link")).unwrap();
+    symlink("../link", folder.join("sub/chain")).unwrap();
+    symlink("file", folder.join("good")).unwrap();
+    UnixListener::bind(folder.join("socket")).unwrap()
+}
+
+const OPEN: &str = "
+import os, pathlib
+for name in ('fifo', 'link', 'sub/chain', 'socket', 'sub/../fifo'):
+    path = '/d/' + name
+    for what in (
+        lambda: open(path), lambda: open(path, 'rb', buffering=0), lambda: open(path, 'w'), lambda: open(path, 'r+'),
+        lambda: open(path, 'a'), lambda: os.open(path, os.O_RDONLY | os.O_NONBLOCK), lambda: os.utime(path),
+        lambda: os.truncate(path, 0), lambda: os.listdir(path), lambda: pathlib.Path(path).read_bytes(),
+    ):
+        try:
+            print(name, what())
+        except OSError:
+            pass
+print(open('/d/file').read(), open('/d/good').read(), sorted(os.listdir('/d')))
+print(os.path.exists('/d/fifo'), pathlib.Path('/d/fifo').is_file(), os.lstat('/d/link').st_size)
+";
+const OPENED: &str = "content content ['fifo', 'file', 'good', 'link', 'socket', 'sub']\nTrue False 4\n";
+
+#[test]
+fn what_would_wait_is_not_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().canonicalize().unwrap();
+    let _socket = odd_files(&path);
+    for read_only in [false, true] {
+        let options = || {
+            let grant = Grant::new(&path, "/d").unwrap().read_only(read_only);
+            let limits = Limits::default().timeout(Duration::from_secs(60));
+            SessionOptions::default().grants(vec![grant]).limits(limits)
+        };
+        // A session that may block its thread, and one that may not.
+        let mut session = image().session(options()).unwrap();
+        assert_eq!(ok(&mut session, OPEN), OPENED, "{read_only}");
+        let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let pool = Pool::new(&pooled(2), SessionOptions::default).unwrap();
+        let answer = executor.block_on(pool.execute_fresh_with(OPEN, options()));
+        assert_eq!(answer, Ok(OPENED.to_owned()), "{read_only}");
+    }
+}
+
+fn limited(limits: Limits) -> Session {
+    let echo = Callback::new("echo", "", "{}", |arguments| async move { Ok(arguments) });
+    image().session(SessionOptions::default().limits(limits).callbacks(vec![echo])).unwrap()
+}
+
+#[test]
+fn nothing_is_longer_than_the_limit_of_output() {
+    const NOTE: &str = "\n[cut here: the limit of output was reached]\n";
+    let mut session = limited(Limits::default().max_output(2000));
+    let code = "for i in range(60):\n    try: print('\u{e9}' * 1_000_000)\n    except OSError: pass";
+    let printed = session.execute(code).unwrap();
+    assert!(printed.len() <= 2000 + NOTE.len() && printed.ends_with(NOTE), "{}", printed.len());
+    for code in ["raise ValueError('x' * 25_000_000)", "raise ValueError('\\ud800' * 10_000)"] {
+        let Err(Error::Raised(traceback)) = session.execute(code) else { panic!("{code}") };
+        assert!(traceback.len() == 2000 + NOTE.len() && traceback.ends_with(NOTE), "{}", traceback.len());
+    }
+    ok(
+        &mut session,
+        "names = {f'generator_{i}': (x for x in ()) for i in range(1000)}\nglobals().update(names)",
+    );
+    let refused = session.snapshot_state().unwrap_err();
+    assert!(matches!(&refused, Error::Refused(reason) if reason.len() <= 2000 + NOTE.len()), "{refused}");
+}
+
+#[test]
+fn snapshots_and_arguments_are_bounded() {
+    let mut session = limited(Limits::default().max_transfer(1 << 20));
+    ok(&mut session, "x = 1");
+    session.snapshot_state().unwrap();
+    let code = "try: await echo(a='x' * 2_000_000)\nexcept Exception as error: print(error)";
+    let refused = "the arguments of the callbacks under way are larger than 1 MiB\n";
+    assert_eq!(ok(&mut session, code), refused);
+    assert_eq!(ok(&mut session, "print(len((await echo(a='x' * 900_000))['a']))"), "900000\n");
+    ok(&mut session, "x = bytes(range(256)) * 10_000");
+    assert_eq!(session.snapshot_state(), Err(Error::TransferLimit));
+    assert_eq!(session.execute("1"), Err(Error::Ended));
+}
+
+#[test]
+fn a_snapshot_that_is_too_large_for_the_guest_is_refused() {
+    let limits = Limits::default().max_memory(192 << 20);
+    let mut session = image().session(SessionOptions::default().limits(limits)).unwrap();
+    ok(&mut session, "x = 'kept'");
+    let outcome = session.restore_state(&vec![b'E'; 400 << 20]);
+    let text = outcome.unwrap_err().to_string();
+    assert!(text.contains("emory"), "{text}");
+}
