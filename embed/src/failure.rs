@@ -11,7 +11,7 @@ use crate::limits::{format_duration, format_size};
 
 /// Why there is no answer.
 ///
-/// [`Error::Raised`] and [`Error::Refused`] are answers of the guest, after which the session goes on. All others of a
+/// [`Error::Raised`] and [`Error::Refused`] are answers of the guest, after which the session lives on. All others of a
 /// session end it, unless [`crate::Session::is_usable`] says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

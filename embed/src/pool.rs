@@ -18,7 +18,7 @@ use crate::threads::Threads;
 ///
 /// The `_async` methods do not run guests on the executor that calls them: a guest that computes would hold up
 /// everything else there. Each guest that computes has one of the pool's own threads, so that none has to wait until
-/// another one ends; one that computes for more than 50 ms continues on a thread of lower priority. Guests that wait for
+/// another one ends; one that computes for more than 10 ms continues on a thread of lower priority. Guests that wait for
 /// callbacks take none.
 #[derive(Clone)]
 pub struct Pool {
@@ -62,7 +62,7 @@ impl Pool {
         self.shared.places.available_permits()
     }
 
-    /// Runs Python code in an instance of its own; gives what it printed. Blocks, on the calling thread.
+    /// Runs Python code in a fresh instance; gives what it printed. Blocks, on the calling thread.
     ///
     /// # Errors
     /// [`Error::Raised`] when the code raises; others when the guest stops without an answer, or is stopped.
@@ -73,7 +73,7 @@ impl Pool {
         })?
     }
 
-    /// Runs Python code in an instance of its own, on the pool's threads; gives what it printed. When the future is dropped,
+    /// Runs Python code in a fresh instance, on the pool's threads; gives what it printed. When the future is dropped,
     /// the code is stopped.
     ///
     /// # Errors

@@ -21,10 +21,11 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Notify, oneshot};
 
-/// How long a guest may compute before it counts as a long one.
-const SHORT: Duration = Duration::from_millis(50);
+/// How long a guest may compute before it counts as a long one: a fresh guest has its answer in a fraction of it, and one
+/// that fills its memory has done a fraction of that.
+const SHORT: Duration = Duration::from_millis(10);
 /// How often the threads are looked at while guests compute.
-const TICK: Duration = Duration::from_millis(20);
+const TICK: Duration = Duration::from_millis(5);
 /// How long a thread waits for work before it ends.
 const IDLE: Duration = Duration::from_secs(10);
 

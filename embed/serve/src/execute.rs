@@ -6,7 +6,7 @@ use std::sync::Arc;
 use eryx_embed::{Error, Pool, SessionOptions, parse_duration};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING};
+use hyper::header::{CONNECTION, HOST, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use tokio::net::TcpStream;
 
@@ -136,12 +136,8 @@ fn check_head(version: Version, headers: &HeaderMap) -> Result<(), &'static str>
     let mut encodings = headers.get_all(TRANSFER_ENCODING).iter();
     match (encodings.next(), encodings.next()) {
         (None, _) => Ok(()),
-        (Some(one), None) if one.as_bytes().eq_ignore_ascii_case(b"chunked") => {
-            if headers.contains_key(CONTENT_LENGTH) {
-                return Err("expected `content-length` or `transfer-encoding`, not both\n");
-            }
-            Ok(())
-        }
+        // Beside a length, which hyper removes, it counts, and the connection ends with the request.
+        (Some(one), None) if one.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
         _ => Err("expected `chunked` as the only transfer encoding\n"),
     }
 }
