@@ -25,9 +25,8 @@ static int open_outer(const struct found *found, const struct request *request, 
     opened->path[length] = '\0';
     opened->kind = OPEN_OUTER;
     opened->mount = found->mount;
-    return outer_path_open(found->fd, request->lookup, outer_path(found), outer_length(found),
-                           request->oflags, request->rights, request->inheriting, request->flags,
-                           &opened->fd);
+    return open_outside(found->fd, request->lookup, outer_path(found), outer_length(found), request->oflags,
+                        request->rights, request->inheriting, request->flags, &opened->fd);
 }
 
 static int open_directory(const struct request *request, struct description *opened) {

@@ -25,6 +25,14 @@ int fd_slot(int32_t *fd) {
     return E_MFILE;
 }
 
+int open_outside(int32_t fd, int32_t lookup, const char *path, size_t length, int32_t oflags, uint64_t rights,
+                 uint64_t inheriting, int32_t flags, int32_t *opened) {
+    int error = outer_path_open(fd, lookup, path, length, oflags, rights, inheriting, flags, opened);
+    /* The adapter to the component model has a table of its own, with fewer descriptors than ours, and says that
+       memory is short when it is full. */
+    return error == E_NOMEM ? E_MFILE : error;
+}
+
 struct description *description_new(enum description_kind kind) {
     struct description *description = calloc(1, sizeof *description);
     if (description != NULL) {

@@ -139,8 +139,8 @@ static int list_outer(struct listing *listing, const struct node *node, uint64_t
     int32_t fd = directory->mount->fd;
     int32_t opened = -1;
     if (*directory->outer != '\0') {
-        int error = outer_path_open(fd, LOOKUP_FOLLOW, directory->outer, strlen(directory->outer),
-                                    OPEN_DIRECTORY, RIGHT_READ | RIGHT_READDIR, 0, 0, &opened);
+        int error = open_outside(fd, LOOKUP_FOLLOW, directory->outer, strlen(directory->outer), OPEN_DIRECTORY,
+                                 RIGHT_READ | RIGHT_READDIR, 0, 0, &opened);
         if (error != 0) {
             return error == E_NOENT || error == E_NOTDIR ? 0 : error;
         }

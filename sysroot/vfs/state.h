@@ -194,6 +194,8 @@ int found_may_create(const struct found *found);
 /* fdtable.c */
 int fd_get(int32_t fd, struct description **description);
 int fd_slot(int32_t *fd); /* the lowest free number; E_MFILE */
+int open_outside(int32_t fd, int32_t lookup, const char *path, size_t length, int32_t oflags, uint64_t rights,
+                 uint64_t inheriting, int32_t flags, int32_t *opened); /* the embedder's path_open; E_MFILE, too */
 struct description *description_new(enum description_kind kind);
 void description_release(struct description *description);
 int fd_copy(int32_t fd, int32_t to); /* guest errno; `to` must be in range */

@@ -83,6 +83,23 @@ static void links_of_the_embedder(void) {
     EQUAL(remove_dir("data/sub/deep"), 0);
 }
 
+static void as_many_as_there_are(void) {
+    int before = mock_open_count(), fds[1024], count = 0, error;
+    while ((error = open_in(ROOT, "data/in.txt", 0, R, 0, &fds[count])) == 0) {
+        count++;
+        CHECK(count < 1024);
+    }
+    EQUAL(error, E_MFILE);
+    CHECK(count > 10);
+    int file = open_ok("tmp/inside", OPEN_CREATE, RW); /* those in memory are not the embedder's */
+    EQUAL(close_fd(file), 0);
+    while (count > 0) {
+        EQUAL(close_fd(fds[--count]), 0);
+    }
+    EQUAL(mock_open_count(), before);
+    CHECK(holds("data/in.txt", "from outside"));
+}
+
 static void descriptors(void) {
     int before = mock_open_count();
     int fd = open_ok("data/sub", OPEN_DIRECTORY, R), file;
@@ -185,6 +202,7 @@ void test_grants(const char *directory) {
     granted_directory();
     links_of_the_embedder();
     descriptors();
+    as_many_as_there_are();
     int in = open_ok("data/in.txt", 0, R), folder = open_ok("data", OPEN_DIRECTORY, R);
     int saved = guest_dup(1);
 
