@@ -217,7 +217,9 @@ mod tests {
         let first = runs(&mut waiting[0]);
         let next = runs(&mut waiting[1]);
         drop((second, first, next));
-        assert_eq!((turns.room(), turns.lock().running, turns.lock().lines.len()), (3, 0, 0));
+        assert_eq!(turns.room(), 3);
+        let state = turns.lock();
+        assert_eq!((state.running, state.lines.len()), (0, 0));
     }
 
     #[test]
