@@ -44,6 +44,22 @@ pub struct ProjectFile {
 }
 
 impl ProjectFile {
+    /// A file of which nothing is known but its name and address.
+    #[must_use]
+    pub fn new(project: PackageName, file: String, url: String) -> Self {
+        Self {
+            project,
+            file,
+            url,
+            sha256: None,
+            size: None,
+            requires_python: None,
+            yanked: false,
+            has_metadata: false,
+            metadata_sha256: None,
+        }
+    }
+
     /// The pin of this file; nothing when the index gives no digest.
     #[must_use]
     pub fn pin(&self) -> Option<Pin> {
@@ -64,11 +80,25 @@ pub trait Index {
     /// When that cannot be found out, for instance offline.
     fn project(&self, name: &PackageName) -> Result<Option<Arc<Project>>>;
 
-    /// The core metadata of a wheel (the text of its `METADATA`).
+    /// The core metadata of a wheel.
     ///
     /// # Errors
-    /// When it cannot be had.
-    fn metadata(&self, file: &ProjectFile) -> Result<String>;
+    /// When it cannot be had, as opposed to being malformed.
+    fn metadata(&self, file: &ProjectFile) -> Result<CoreMetadata>;
+
+    /// Whether some projects cannot be looked up because no network may be used.
+    fn offline(&self) -> bool {
+        false
+    }
+}
+
+/// The text of a wheel's `METADATA`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CoreMetadata {
+    /// The text.
+    Text(String),
+    /// The file has none that can be read; why, in one sentence.
+    Malformed(String),
 }
 
 /// The indexes that pip is configured for.
@@ -89,26 +119,33 @@ impl Index for PipIndex<'_> {
         self.fetcher.project(name)
     }
 
-    fn metadata(&self, file: &ProjectFile) -> Result<String> {
+    fn offline(&self) -> bool {
+        self.fetcher.offline()
+    }
+
+    fn metadata(&self, file: &ProjectFile) -> Result<CoreMetadata> {
         if file.has_metadata
             && let Ok(text) = self.fetcher.text(&format!("{}.metadata", file.url))
             && file.metadata_sha256.is_none_or(|digest| digest == Digest::of(text.as_bytes()))
         {
-            return Ok(text);
+            return Ok(CoreMetadata::Text(text));
         }
         let pin = file.pin().ok_or_else(|| {
             Error::new(format!("the index gives no sha256 for `{}`", file.file))
                 .hint("only files with a sha256 are used")
         })?;
-        read_metadata(self.fetcher.keep(&pin)?)
-            .context(|| format!("cannot read the metadata of `{}`", file.file))
+        Ok(match read_metadata(self.fetcher.keep(&pin)?) {
+            Ok(text) => CoreMetadata::Text(text),
+            Err(error) => CoreMetadata::Malformed(format!("`{}` is {}", file.file, error.message())),
+        })
     }
 }
 
 /// Reads the core metadata out of a wheel.
 ///
 /// # Errors
-/// When the file is not a wheel, or its metadata is missing, longer than 4 MiB or not UTF-8.
+/// When the file is not a wheel, or its metadata is missing, longer than 4 MiB or not UTF-8; the message can stand
+/// behind "is".
 pub fn read_metadata(wheel: std::fs::File) -> Result<String> {
     let bad = |error: zip::result::ZipError| Error::new(format!("not a wheel: {error}"));
     let mut archive = zip::ZipArchive::new(wheel).map_err(bad)?;

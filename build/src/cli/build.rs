@@ -1,6 +1,6 @@
 //! `bundle`, `plan` and `fetch`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -13,11 +13,14 @@ use crate::execute::{Executor, show};
 use crate::fetch::{FetchOptions, Fetcher, Pin};
 use crate::index::PipIndex;
 use crate::layout::Layout;
-use crate::lock::Lock;
+use crate::invocation::verb;
+use crate::local;
+use crate::lock::{Lock, LockedWheel};
+use crate::name::PackageName;
 use crate::plan::{self, COMMAND_WORLD, Form, Input, Kind, Materials, Plan};
 use crate::recipe::{Catalog, parse_parts};
 use crate::report::{self, Outcome, Report};
-use crate::resolve::{parse_requests, resolve};
+use crate::resolve::{Request, Upgrade, parse_requests, resolve};
 use crate::steps::component::{COMPONENT, MANIFEST};
 use crate::steps::toolchain;
 use crate::store::Store;
@@ -35,8 +38,12 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn open(arguments: &BundleArgs) -> Result<Self> {
         let layout = Layout::discover()?;
-        let options =
-            FetchOptions { offline: arguments.offline, mirror: arguments.mirror.clone(), scratch: None };
+        let options = FetchOptions {
+            offline: arguments.offline,
+            mirror: arguments.mirror.clone(),
+            scratch: None,
+            find_links: arguments.find_links.clone(),
+        };
         let jobs = arguments
             .jobs
             .or_else(|| std::thread::available_parallelism().ok().map(std::num::NonZero::get))
@@ -71,50 +78,108 @@ impl Session {
         }
     }
 
+    /// The plan of the named packages; what was chosen for it is written to the lock file.
     pub(super) fn plan(&self, arguments: &BundleArgs) -> Result<Plan> {
-        self.plan_of(arguments, false)
+        self.with_lock(arguments, |lock| self.plan_of(arguments, false, lock))
     }
 
-    /// The plan of the named packages, or of all that recipes give.
-    pub(super) fn plan_of(&self, arguments: &BundleArgs, all: bool) -> Result<Plan> {
+    /// The plan of the named packages, or of all that recipes give, for a lock.
+    pub(super) fn plan_of(&self, arguments: &BundleArgs, all: bool, lock: &mut Lock) -> Result<Plan> {
         let catalog = Catalog::load(&self.layout.recipes())?;
-        let pins_path = self.layout.checkout.join("sysroot/toolchain.toml");
-        let text =
-            fs::read_to_string(&pins_path).context(|| format!("cannot read `{}`", pins_path.display()))?;
-        let pins = parse_parts("sysroot/toolchain.toml", &text)?;
-        let lock_path = self.layout.lock();
-        let lock = Mutex::new(Lock::load(&lock_path)?);
-        let index = PipIndex::new(&self.fetcher);
         let packages = match all {
             false => arguments.packages.clone(),
             true => catalog.iter().filter(|one| one.is_package()).map(|one| one.name.to_string()).collect(),
         };
-        let requests = parse_requests(&packages)?;
-        let mut wanted = requests.clone();
+        self.plan_with(arguments, &catalog, &packages, &Upgrade::Nothing, lock)
+    }
+
+    /// The plan of packages, of which some may move.
+    pub(super) fn plan_with(
+        &self,
+        arguments: &BundleArgs,
+        catalog: &Catalog,
+        packages: &[String],
+        upgrade: &Upgrade,
+        lock: &mut Lock,
+    ) -> Result<Plan> {
+        let pins_path = self.layout.checkout.join("sysroot/toolchain.toml");
+        let text =
+            fs::read_to_string(&pins_path).context(|| format!("cannot read `{}`", pins_path.display()))?;
+        let pins = parse_parts("sysroot/toolchain.toml", &text)?;
+        let index = PipIndex::new(&self.fetcher);
+        let named = local::read(packages)?;
+        for given in &named.wheels {
+            self.fetcher.give(given.wheel.sha256, given.path.clone());
+        }
+        let wheels: Vec<LockedWheel> = named.wheels.into_iter().map(|given| given.wheel).collect();
         // Time zones are data that the standard library expects beside it.
-        wanted.extend(parse_requests(&["tzdata"])?);
-        let closure = {
-            let mut lock = lock.lock().map_err(|_| Error::new("a thread panicked"))?;
-            let mut closure = resolve(&wanted, &catalog, &mut lock, &index)?;
-            closure.named = resolve_names(&requests)?;
-            closure
+        let tzdata = parse_requests(&["tzdata"])?;
+        let requirements = parse_requests(&named.requirements)?;
+        let request = Request {
+            implied: &tzdata,
+            local: &wheels,
+            upgrade,
+            ..Request::new(&requirements)
         };
+        let closure = resolve(&request, catalog, lock, &index)?;
+        for note in &closure.notes {
+            self.report.line(&format!("note: {note}"));
+        }
+        let mut in_use: BTreeSet<(PackageName, String)> = closure.files().collect();
+        let lock = Mutex::new((lock, &mut in_use));
         let tools = |requires: &[String]| {
             let mut lock = lock.lock().map_err(|_| Error::new("a thread panicked"))?;
-            crate::lock::tool_wheels(&parse_requests(requires)?, &mut lock, &index)
+            let (lock, in_use) = &mut *lock;
+            let wheels = crate::lock::tool_wheels(&parse_requests(requires)?, upgrade, lock, &index)?;
+            in_use.extend(wheels.iter().map(|wheel| (wheel.name.clone(), wheel.file.clone())));
+            Ok(wheels)
         };
         let installed_sdk = installed_sdk()?;
         let materials = Materials {
             checkout: &self.layout.checkout,
-            catalog: &catalog,
+            catalog,
             pins: &pins,
             tools: &tools,
             installed_sdk,
             machine: machine()?,
         };
         let plan = plan::plan(&materials, &closure, &arguments.world, &form(arguments)?)?;
-        lock.into_inner().map_err(|_| Error::new("a thread panicked"))?.save(&lock_path)?;
+        let (lock, in_use) = lock.into_inner().map_err(|_| Error::new("a thread panicked"))?;
+        lock.drop_superseded(upgrade, in_use);
         Ok(plan)
+    }
+
+    /// Works with the lock file and writes it, or refuses what would change it.
+    pub(super) fn with_lock<T>(
+        &self,
+        arguments: &BundleArgs,
+        work: impl FnOnce(&mut Lock) -> Result<T>,
+    ) -> Result<T> {
+        let path = self.layout.lock();
+        let old = Lock::load(&path)?;
+        let mut lock = old.clone();
+        let done = work(&mut lock)?;
+        let changes = old.changes(&lock);
+        if !arguments.locked {
+            lock.save(&path)?;
+        } else if !changes.is_empty() {
+            return Err(Error::new(format!("`{}` would change", path.display()))
+                .details(changes)
+                .hint(format!("{} with the same packages writes it", verb("lock"))));
+        }
+        Ok(done)
+    }
+
+    /// Works with the lock file as it is, which stays so.
+    pub(super) fn beside_lock<T>(
+        &self,
+        arguments: &BundleArgs,
+        work: impl FnOnce(&mut Lock) -> Result<T>,
+    ) -> Result<T> {
+        match arguments.locked {
+            true => self.with_lock(arguments, work),
+            false => work(&mut Lock::load(&self.layout.lock())?),
+        }
     }
 }
 
@@ -132,16 +197,6 @@ fn form(arguments: &BundleArgs) -> Result<Form> {
         setup,
         debug_names: arguments.debug_names,
     })
-}
-
-fn resolve_names(requests: &[crate::resolve::Requirement]) -> Result<Vec<crate::name::PackageName>> {
-    let mut names = requests
-        .iter()
-        .map(|request| crate::name::PackageName::new(request.name.as_ref()))
-        .collect::<Result<Vec<_>>>()?;
-    names.sort();
-    names.dedup();
-    Ok(names)
 }
 
 fn installed_sdk() -> Result<Option<(PathBuf, Digest)>> {
@@ -166,14 +221,14 @@ fn machine() -> Result<String> {
 
 pub(super) fn plan(arguments: &BundleArgs) -> Result<u8> {
     let session = Session::open(arguments)?;
-    let plan = session.plan(arguments)?;
+    let plan = session.beside_lock(arguments, |lock| session.plan_of(arguments, false, lock))?;
     print!("{}", show(&plan, &session.executor().status(&plan)?));
     Ok(0)
 }
 
 pub(super) fn fetch(arguments: &BundleArgs, all: bool) -> Result<u8> {
     let session = Session::open(arguments)?;
-    let plan = session.plan_of(arguments, all)?;
+    let plan = session.with_lock(arguments, |lock| session.plan_of(arguments, all, lock))?;
     println!("{} files are in the store", fetch_all(&session, &plan)?.len());
     Ok(0)
 }

@@ -53,7 +53,7 @@ pub(super) struct VendorArgs {
 
 pub(super) fn why(arguments: &BundleArgs) -> Result<u8> {
     let session = Session::open(arguments)?;
-    let plan = session.plan(arguments)?;
+    let plan = session.beside_lock(arguments, |lock| session.plan_of(arguments, false, lock))?;
     let reasons = why::why(&session.executor(), &plan)?;
     print!("{}", why::show(&reasons, &plan));
     Ok(0)
@@ -146,7 +146,8 @@ fn remove_old(folder: &Path, limits: &Limits) -> Result<u64> {
 
 pub(super) fn vendor(arguments: &VendorArgs) -> Result<u8> {
     let session = Session::open(&arguments.bundle)?;
-    let plan = session.plan_of(&arguments.bundle, arguments.all)?;
+    let plan =
+        session.with_lock(&arguments.bundle, |lock| session.plan_of(&arguments.bundle, arguments.all, lock))?;
     let pins = fetch_all(&session, &plan)?;
     let folder = &arguments.directory;
     let doing = || format!("cannot write to `{}`", folder.display());
