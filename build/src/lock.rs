@@ -199,11 +199,12 @@ impl Lock {
     #[must_use]
     pub fn changes(&self, other: &Self) -> Vec<String> {
         let keys: BTreeSet<_> = self.wheels.keys().chain(other.wheels.keys()).collect();
-        let change = |key: &(PackageName, Version, String)| match (self.wheels.get(key), other.wheels.get(key)) {
-            (None, Some(_)) => Some(format!("`{}` is new", key.2)),
-            (Some(_), None) => Some(format!("`{}` goes away", key.2)),
-            (old, new) => (old != new).then(|| format!("`{}` changes", key.2)),
-        };
+        let change =
+            |key: &(PackageName, Version, String)| match (self.wheels.get(key), other.wheels.get(key)) {
+                (None, Some(_)) => Some(format!("`{}` is new", key.2)),
+                (Some(_), None) => Some(format!("`{}` goes away", key.2)),
+                (old, new) => (old != new).then(|| format!("`{}` changes", key.2)),
+            };
         keys.into_iter().filter_map(change).collect()
     }
 }

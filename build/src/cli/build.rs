@@ -12,8 +12,8 @@ use crate::error::{Context, Error, Result};
 use crate::execute::{Executor, show};
 use crate::fetch::{FetchOptions, Fetcher, Pin};
 use crate::index::PipIndex;
-use crate::layout::Layout;
 use crate::invocation::verb;
+use crate::layout::Layout;
 use crate::local;
 use crate::lock::{Lock, LockedWheel};
 use crate::name::PackageName;
@@ -115,12 +115,7 @@ impl Session {
         // Time zones are data that the standard library expects beside it.
         let tzdata = parse_requests(&["tzdata"])?;
         let requirements = parse_requests(&named.requirements)?;
-        let request = Request {
-            implied: &tzdata,
-            local: &wheels,
-            upgrade,
-            ..Request::new(&requirements)
-        };
+        let request = Request { implied: &tzdata, local: &wheels, upgrade, ..Request::new(&requirements) };
         let closure = resolve(&request, catalog, lock, &index)?;
         for note in &closure.notes {
             self.report.line(&format!("note: {note}"));

@@ -56,7 +56,8 @@ fn resolve(session: &Session, arguments: &LockArgs, lock: &mut Lock) -> Result<(
         }
         Some(names) if names.is_empty() => plan(&bundle.packages, &Upgrade::Everything, lock),
         Some(names) => {
-            let moving: BTreeSet<_> = names.iter().map(|name| PackageName::new(name)).collect::<Result<_>>()?;
+            let moving: BTreeSet<_> =
+                names.iter().map(|name| PackageName::new(name)).collect::<Result<_>>()?;
             let built: Vec<_> = moving.iter().filter(|name| catalog.get(name).is_some()).collect();
             if !built.is_empty() {
                 return Err(Error::new("some packages have the version of their recipe")

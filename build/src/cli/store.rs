@@ -146,8 +146,8 @@ fn remove_old(folder: &Path, limits: &Limits) -> Result<u64> {
 
 pub(super) fn vendor(arguments: &VendorArgs) -> Result<u8> {
     let session = Session::open(&arguments.bundle)?;
-    let plan =
-        session.with_lock(&arguments.bundle, |lock| session.plan_of(&arguments.bundle, arguments.all, lock))?;
+    let plan = session
+        .with_lock(&arguments.bundle, |lock| session.plan_of(&arguments.bundle, arguments.all, lock))?;
     let pins = fetch_all(&session, &plan)?;
     let folder = &arguments.directory;
     let doing = || format!("cannot write to `{}`", folder.display());

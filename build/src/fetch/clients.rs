@@ -37,7 +37,8 @@ pub(super) struct PipSources {
 pub(super) fn pip_sources() -> Result<PipSources> {
     let hint = "pip says which index to use; `python3 -m pip --version` must work on the build machine";
     let text = ask("python3", &["-c", ASK_PIP]).map_err(|error| error.hint(hint))?;
-    let sources = pip_answer(&text).ok_or_else(|| Error::new("pip gives no list of its indexes").hint(hint))?;
+    let sources =
+        pip_answer(&text).ok_or_else(|| Error::new("pip gives no list of its indexes").hint(hint))?;
     if sources.indexes.is_empty() && sources.links.is_empty() {
         return Err(Error::new("pip is configured to use no index").hint("unset `PIP_NO_INDEX`"));
     }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use pep440_rs::Version;
 use pubgrub::{DerivationTree, External};
 
+use super::Requirement;
 use super::missing::{self, Missing, Why};
 use super::offer::Offers;
 use super::range::{self, Point, Range};
 use super::solve::{self, Conflict, Package, Proof, Solution, active, specifiers};
-use super::Requirement;
 use crate::error::{Error, Result};
 use crate::invocation::verb;
 use crate::name::PackageName;
@@ -42,9 +42,9 @@ pub(super) fn check_requests(offers: &Offers<'_>) -> Result<()> {
     if problems.is_empty() {
         return Ok(());
     }
-    Err(Error::new("expected names of Python packages")
-        .details(problems)
-        .hint("name no package at all for the bare interpreter; C libraries come with what is linked to them"))
+    Err(Error::new("expected names of Python packages").details(problems).hint(
+        "name no package at all for the bare interpreter; C libraries come with what is linked to them",
+    ))
 }
 
 /// Refuses extras that a requested package does not have in its chosen version.
@@ -60,7 +60,8 @@ pub(super) fn check_extras(offers: &Offers<'_>, solution: &Solution) -> Result<(
         let known = candidate.extras(&name, offers.recipes);
         for extra in requirement.extras.iter().filter(|extra| !known.contains(extra)) {
             let all: Vec<_> = known.iter().map(|extra| format!("`{extra}`")).collect();
-            let all = if all.is_empty() { "it has none".to_owned() } else { format!("it has {}", all.join(", ")) };
+            let all =
+                if all.is_empty() { "it has none".to_owned() } else { format!("it has {}", all.join(", ")) };
             problems.push(format!("`{name}` {version} has no extra `{extra}`: {all}"));
         }
     }
@@ -74,7 +75,11 @@ pub(super) fn check_extras(offers: &Offers<'_>, solution: &Solution) -> Result<(
 ///
 /// # Errors
 /// When the index fails.
-pub(super) fn no_solution(offers: &Offers<'_>, requests: &[Requirement], conflict: Conflict) -> Result<Error> {
+pub(super) fn no_solution(
+    offers: &Offers<'_>,
+    requests: &[Requirement],
+    conflict: Conflict,
+) -> Result<Error> {
     let applying: Vec<&Requirement> = active(requests, None, offers).collect();
     if !offers.unreachable().is_empty() {
         // Looks up all that is missing, not only what the search met first.
@@ -116,10 +121,11 @@ fn cannot_be_had(offers: &Offers<'_>, failing: &[&Requirement], missing: &[Missi
         [one] => format!("`{}` cannot be had", one.name),
         more => format!("{} packages cannot be had", more.len()),
     };
-    let mut error = Error::new(message).details(shortened(missing.iter().map(|one| line(offers, one)).collect()));
+    let mut error =
+        Error::new(message).details(shortened(missing.iter().map(|one| line(offers, one)).collect()));
     let mut older = Vec::new();
     for request in failing {
-        older.extend(missing::older(offers, request)?.map(|(text, version)| format!("`{text}` ({version})")));
+        older.extend(missing::older(offers, request)?);
     }
     if !older.is_empty() {
         error = error.hint(format!("an older release would do: {}", older.join(", ")));
@@ -141,7 +147,10 @@ fn cannot_be_had(offers: &Offers<'_>, failing: &[&Requirement], missing: &[Missi
         ));
     } else if any(|why| matches!(why, Why::NoneUsable(_) | Why::NoneFits(_, _, Some(_)))) {
         error = error.hint(if is_guest {
-            format!("what must be compiled needs a recipe: {} lists them, CONTRIBUTING.md says how to add one", verb("recipes"))
+            format!(
+                "what must be compiled needs a recipe: {} lists them, CONTRIBUTING.md says how to add one",
+                verb("recipes")
+            )
         } else {
             "build tools are taken from wheels only".to_owned()
         });
@@ -153,7 +162,10 @@ fn line(offers: &Offers<'_>, missing: &Missing) -> String {
     let why = match &missing.why {
         Why::Unknown => {
             let similar = similar(offers, &missing.name);
-            format!("there is no such package; {}", similar.unwrap_or("no recipe has a similar name".to_owned()))
+            format!(
+                "there is no such package; {}",
+                similar.unwrap_or("no recipe has a similar name".to_owned())
+            )
         }
         Why::NoneUsable(newest) if offers.target.is_guest() => {
             format!("no recipe and no usable release: {newest}")
@@ -217,11 +229,19 @@ enum Fact {
 /// Tells a proof by its leaves: what requires what, and what there is.
 fn contradiction(offers: &Offers<'_>, conflict: &Conflict) -> Result<Error> {
     let mut facts: BTreeMap<Fact, BTreeSet<Version>> = BTreeMap::new();
+    let mut wanted: BTreeMap<&PackageName, BTreeSet<String>> = BTreeMap::new();
     for leaf in leaves(&conflict.proof) {
         let (fact, range) = match leaf {
-            External::FromDependencyOf(Package::Extra(owner, _), _, Package::Base(name), _) if owner == name => continue,
-            External::FromDependencyOf(owner, range, package, wanted) => {
-                let text = written(conflict, package, wanted);
+            External::FromDependencyOf(Package::Extra(owner, _), _, Package::Base(name), _)
+                if owner == name =>
+            {
+                continue;
+            }
+            External::FromDependencyOf(owner, range, package, range_wanted) => {
+                let text = written(conflict, package, range_wanted);
+                if let Some(name) = package.name() {
+                    wanted.entry(name).or_default().insert(text.clone());
+                }
                 match owner {
                     Package::Root => (Fact::Request(text), None),
                     _ => (Fact::Requires(owner.clone(), text), Some(range)),
@@ -231,7 +251,9 @@ fn contradiction(offers: &Offers<'_>, conflict: &Conflict) -> Result<Error> {
                 Some(name) => (Fact::None(name.clone()), None),
                 None => continue,
             },
-            External::Custom(package, range, why) => (Fact::Unusable(package.clone(), why.clone()), Some(range)),
+            External::Custom(package, range, why) => {
+                (Fact::Unusable(package.clone(), why.clone()), Some(range))
+            }
             External::NotRoot(..) => continue,
         };
         facts.entry(fact).or_default().extend(range.into_iter().flat_map(versions));
@@ -245,16 +267,24 @@ fn contradiction(offers: &Offers<'_>, conflict: &Conflict) -> Result<Error> {
     if !requests.is_empty() {
         lines.push(format!("{} requires {}", offers.request.from, requests.join(", ")));
     }
-    let mut hint = None;
-    // What there is explains more than what requires it, so it is not what is cut.
-    let mut ends = Vec::new();
+    // What there is explains more than what requires it, so it is not what is cut: of packages of which several things
+    // are required, else of those that ran out.
+    let (mut hint, mut ends) = (None, Vec::new());
+    let contended = wanted.iter().filter(|(_, texts)| texts.len() > 1).map(|(name, _)| *name);
+    let out = facts.keys().filter_map(|fact| match fact {
+        Fact::None(name) => Some(name),
+        _ => None,
+    });
+    let contended: Vec<_> = contended.collect();
+    for name in if contended.is_empty() { out.collect() } else { contended } {
+        ends.push(available(offers, name, &mut hint)?);
+    }
     for (fact, versions) in &facts {
         let versions = listed(versions.iter().rev());
         match fact {
-            Fact::Request(_) => {}
+            Fact::Request(_) | Fact::None(_) => {}
             Fact::Requires(owner, text) => lines.push(format!("`{owner}` {versions} requires {text}")),
             Fact::Unusable(owner, why) => lines.push(format!("`{owner}` {versions} cannot be used: {why}")),
-            Fact::None(name) => ends.push(available(offers, name, &mut hint)?),
         }
     }
     if lines.len() + ends.len() > MOST_DETAILS {
@@ -277,7 +307,9 @@ fn available(offers: &Offers<'_>, name: &PackageName, hint: &mut Option<String>)
         if offers.local(name).is_some() {
             return Ok(format!("the given wheel of `{name}` is {only}"));
         }
-        hint.get_or_insert(format!("ask for `{name}` or `{name}=={only}`, or change `recipes/{name}/recipe.toml`"));
+        hint.get_or_insert(format!(
+            "ask for `{name}` or `{name}=={only}`, or change `recipes/{name}/recipe.toml`"
+        ));
         return Ok(format!("`{name}` is built from its recipe, which has {only}"));
     }
     let listing = offers.listing(name)?;
@@ -288,7 +320,8 @@ fn available(offers: &Offers<'_>, name: &PackageName, hint: &mut Option<String>)
     let usable = listed(finals(true).map(|release| &release.version));
     let newest = finals(true).next().map(|release| &release.version);
     let newer = finals(false).find(|release| newest.is_none_or(|newest| release.version > *newest));
-    let newer = newer.and_then(|release| Some((&release.version, release.unfit.as_ref()?.text(offers.target))));
+    let newer =
+        newer.and_then(|release| Some((&release.version, release.unfit.as_ref()?.text(offers.target))));
     Ok(match (newest, newer) {
         (None, _) if !listing.exists => format!("there is no package `{name}`"),
         (None, None) => format!("`{name}` has no usable release"),
@@ -336,7 +369,9 @@ fn written(conflict: &Conflict, package: &Package, range: &Range) -> String {
 fn listed<'v>(versions: impl Iterator<Item = &'v Version>) -> String {
     let all: Vec<String> = versions.map(ToString::to_string).collect();
     match all.as_slice() {
-        [newest, .., oldest] if all.len() > MOST_LISTED => format!("{newest} to {oldest} ({} versions)", all.len()),
+        [newest, .., oldest] if all.len() > MOST_LISTED => {
+            format!("{newest} to {oldest} ({} versions)", all.len())
+        }
         _ => all.join(", "),
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use pep440_rs::Version;
+use pep508_rs::VersionOrUrl;
 
 use super::Requirement;
 use super::offer::{Listing, Offers, Release};
@@ -45,6 +46,10 @@ pub(super) fn all(offers: &Offers<'_>, requests: &[&Requirement]) -> Result<Vec<
     let mut queue: VecDeque<(String, Requirement)> = VecDeque::new();
     queue.extend(requests.iter().map(|request| (offers.request.from.to_owned(), (*request).clone())));
     while let Some((by, requirement)) = queue.pop_front() {
+        // What has it cannot be used, for a reason of another kind.
+        if matches!(requirement.version_or_url, Some(VersionOrUrl::Url(_))) {
+            continue;
+        }
         let name = PackageName::new(requirement.name.as_ref())?;
         if let Some(known) = found.get_mut(&name) {
             if !known.by.contains(&by) {
@@ -59,7 +64,8 @@ pub(super) fn all(offers: &Offers<'_>, requests: &[&Requirement]) -> Result<Vec<
                 continue;
             }
         };
-        let Some(Ok(candidate)) = version.map(|version| offers.candidate(&name, &version)).transpose()? else {
+        let Some(Ok(candidate)) = version.map(|version| offers.candidate(&name, &version)).transpose()?
+        else {
             continue;
         };
         let requires = candidate.requires(&name, offers.recipes);
@@ -131,12 +137,12 @@ fn why(offers: &Offers<'_>, listing: &Listing, range: &Range, specifiers: String
     }
 }
 
-/// The newest release of a requested package with which its own request alone could be met, were there no specifiers:
-/// the specifier that leads to it, and its version.
+/// The newest release of a requested package with which its own request alone could be met, were there no specifiers, as
+/// the specifier that leads to it.
 ///
 /// # Errors
 /// When the index fails.
-pub(super) fn older(offers: &Offers<'_>, request: &Requirement) -> Result<Option<(String, Version)>> {
+pub(super) fn older(offers: &Offers<'_>, request: &Requirement) -> Result<Option<String>> {
     let name = PackageName::new(request.name.as_ref())?;
     if offers.only(&name).is_some() {
         return Ok(None);
@@ -145,10 +151,11 @@ pub(super) fn older(offers: &Offers<'_>, request: &Requirement) -> Result<Option
     let Ok(solution) = solve::solve(offers, &[loose])? else { return Ok(None) };
     let Some((version, _)) = solution.get(&name) else { return Ok(None) };
     let listing = offers.listing(&name)?;
-    let newer = listing.releases.iter().rev().filter(|release| release.usable() && release.version.is_stable());
+    let newer =
+        listing.releases.iter().rev().filter(|release| release.usable() && release.version.is_stable());
     let bound = newer.map(|release| &release.version).find(|other| *other > version);
     Ok(Some(match bound {
-        Some(bound) => (format!("{name}<{bound}"), version.clone()),
-        None => (format!("{name}=={version}"), version.clone()),
+        Some(bound) => format!("`{name}<{bound}` ({version})"),
+        None => format!("`{name}=={version}`"),
     }))
 }

@@ -26,15 +26,20 @@ pub(super) fn all(offers: &Offers<'_>, solution: &Solution) -> Result<Vec<String
     let constraints = constraints_in(offers, &requests, solution)?;
     let mut ranges: BTreeMap<&PackageName, Range> = BTreeMap::new();
     for (owner, requirement) in &constraints {
-        let Some((name, (version, _))) = solution.iter().find(|(name, _)| of(requirement, name)) else { continue };
+        let Some((name, (version, _))) = solution.iter().find(|(name, _)| of(requirement, name)) else {
+            continue;
+        };
         let range = ranges.entry(name).or_insert_with(Range::full);
         *range = range.intersection(&range::of_specifiers(&specifiers(requirement)));
         // The user's own are errors, which were found before.
         let Some(owner) = owner else { continue };
         let known = offers.candidate(name, version)?.map(|found| found.extras(name, offers.recipes));
-        let missing = |extra: &&pep508_rs::ExtraName| known.as_ref().is_ok_and(|known| !known.contains(extra));
+        let missing =
+            |extra: &&pep508_rs::ExtraName| known.as_ref().is_ok_and(|known| !known.contains(extra));
         for extra in requirement.extras.iter().filter(missing) {
-            notes.push(format!("`{owner}` requires the extra `{extra}` of `{name}`, which {version} does not have"));
+            notes.push(format!(
+                "`{owner}` requires the extra `{extra}` of `{name}`, which {version} does not have"
+            ));
         }
     }
     for (name, (version, _)) in solution {
@@ -70,7 +75,8 @@ fn passed_over(
             && range.contains(&Point::new(release.version.clone()))
     };
     let Some(newest) = listing.releases.iter().find(candidate) else {
-        let alone = !version.is_stable() && !listing.releases.iter().any(|one| one.usable() && one.version.is_stable());
+        let alone = !version.is_stable()
+            && !listing.releases.iter().any(|one| one.usable() && one.version.is_stable());
         let note = || format!("`{name}` {version} is a pre-release: nothing else can be used");
         return Ok(alone.then(note));
     };

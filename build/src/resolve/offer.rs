@@ -12,7 +12,7 @@ use super::environment::Target;
 use super::metadata::parse_metadata;
 use super::range::{Point, Range};
 use super::wheel::{WheelName, sdist_version};
-use super::{Request, Recipes, Requirement};
+use super::{Recipes, Request, Requirement};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::index::{CoreMetadata, Index, ProjectFile};
@@ -162,7 +162,11 @@ impl<'a> Offers<'a> {
     ///
     /// # Errors
     /// When the index fails, or so much was read that the search should end.
-    pub(super) fn candidate(&self, name: &PackageName, version: &Version) -> Result<Result<Candidate, String>> {
+    pub(super) fn candidate(
+        &self,
+        name: &PackageName,
+        version: &Version,
+    ) -> Result<Result<Candidate, String>> {
         if let Some(wheel) = self.local(name) {
             return Ok(Ok(Candidate::Wheel(wheel.clone())));
         }
@@ -320,7 +324,8 @@ fn releases(project: &PackageName, files: &[ProjectFile], target: &Target) -> Ve
             None => sdist_version(project, &file.file),
         };
         let Some(version) = version else { continue };
-        let release = found.entry(version).or_insert_with(|| Found { files: Vec::new(), unfit: BTreeMap::new() });
+        let release =
+            found.entry(version).or_insert_with(|| Found { files: Vec::new(), unfit: BTreeMap::new() });
         match fits(wheel, file, target) {
             Ok(rank) => release.files.push((rank, file)),
             // The reason that is nearest to success counts.
@@ -340,8 +345,7 @@ fn releases(project: &PackageName, files: &[ProjectFile], target: &Target) -> Ve
         let yanked = !found.files.is_empty() && found.files.iter().all(|(_, file)| file.yanked);
         // Of a release that was withdrawn in part the rest is used.
         let stays = |file: &ProjectFile| yanked || !file.yanked;
-        let files: Vec<_> =
-            found.files.into_iter().map(|(_, file)| file.clone()).filter(stays).collect();
+        let files: Vec<_> = found.files.into_iter().map(|(_, file)| file.clone()).filter(stays).collect();
         let unfit = if files.is_empty() { found.unfit.into_values().next() } else { None };
         Release { version, files, yanked, unfit }
     };

@@ -295,14 +295,16 @@ impl<'a> Solver<'a> {
         }
         let listing = self.offers.listing(name)?;
         let usable: Vec<&Release> = listing.releases.iter().filter(|release| release.usable()).collect();
-        let inside = |release: &&&Release, range: &Range| range.contains(&Point::new(release.version.clone()));
+        let inside =
+            |release: &&&Release, range: &Range| range.contains(&Point::new(release.version.clone()));
         let is_final = |release: &&&Release| release.version.is_stable() && !release.yanked;
         // A constraint can be in force only if the range lies in it.
         let constraints = self.constraints.borrow();
         let in_force = constraints.get(name).into_iter().flatten();
         let in_force: Vec<_> = in_force.filter(|one| range.subset_of(&one.range)).collect();
-        let only_prereleases =
-            |one: &&Constraint| !usable.iter().any(|release| is_final(&release) && inside(&release, &one.range));
+        let only_prereleases = |one: &&Constraint| {
+            !usable.iter().any(|release| is_final(&release) && inside(&release, &one.range))
+        };
         let named = in_force.iter().any(|one| one.names_prerelease);
         let prereleases = named || self.policy.last_resort || in_force.iter().any(only_prereleases);
         let withdrawn = self.policy.last_resort || in_force.iter().any(|one| one.pins);
@@ -313,8 +315,11 @@ impl<'a> Solver<'a> {
         };
         let excluded =
             |release: &&&Release| self.policy.excluded.contains(&(name.clone(), release.version.clone()));
-        let fitting: Vec<_> =
-            usable.iter().filter(|one| inside(one, range) && !excluded(one)).map(|one| (class(&one), one)).collect();
+        let fitting: Vec<_> = usable
+            .iter()
+            .filter(|one| inside(one, range) && !excluded(one))
+            .map(|one| (class(&one), one))
+            .collect();
         if fitting.iter().any(|(class, _)| class.is_none()) {
             self.withheld.set(true);
         }
