@@ -80,7 +80,8 @@ fn as_path(argument: &str) -> Option<(PathBuf, &str)> {
         _ => (argument, ""),
     };
     let is_address = argument.contains("://") || argument.contains(" @ ");
-    ((path.contains('/') && !is_address) || path.ends_with(".whl")).then(|| (PathBuf::from(path), extras))
+    let is_path = !is_address && (path.contains('/') || path.ends_with(".whl"));
+    is_path.then(|| (PathBuf::from(path), extras))
 }
 
 fn wheel(path: &Path) -> Result<LockedWheel, String> {

@@ -261,7 +261,7 @@ pub(super) struct Bundled {
 fn make(session: &Session, plan: &Plan) -> Result<Bundled> {
     let result = session.executor().run(plan)?;
     let names = match plan.steps.last().map(|step| &step.kind) {
-        Some(Kind::Check(parts)) => parts.names.clone(),
+        Some(Kind::Check(parts)) => parts.file.clone(),
         _ => return Err(Error::new("the plan does not end in a checked component")),
     };
     let component = result.join(COMPONENT);

@@ -82,6 +82,11 @@ pub(super) fn recipes(affected_by: &[String]) -> Result<u8> {
     let catalog = Catalog::load(&Layout::discover()?.recipes())?;
     if !affected_by.is_empty() {
         let changed = affected_by.iter().map(|name| PackageName::new(name)).collect::<Result<Vec<_>>>()?;
+        // A change may have removed a recipe, so that a name without one is no error.
+        for name in changed.iter().filter(|name| catalog.get(name).is_none()) {
+            let near = catalog.nearest(name.as_str()).map(|near| format!("; did you mean `{near}`?"));
+            eprintln!("warning: there is no recipe `{name}`{}", near.unwrap_or_default());
+        }
         for name in catalog.affected_by(&changed) {
             println!("{name}");
         }

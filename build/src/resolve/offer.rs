@@ -1,6 +1,7 @@
 //! What can be had of each package: from its recipe, a local wheel, the lock, or the index.
 
 use std::cell::RefCell;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
@@ -68,6 +69,9 @@ pub(super) struct Listing {
     pub(super) releases: Vec<Release>,
 }
 
+/// How well a wheel fits, the smallest best: by its tags, then by its build number.
+type Rank = (u32, Reverse<Option<(u64, String)>>);
+
 /// A wheel, or why it is of no use.
 type Described = Rc<Result<LockedWheel, String>>;
 
@@ -125,7 +129,7 @@ impl<'a> Offers<'a> {
         let stays = !self.request.upgrade.moves(name);
         self.lock.of(name.clone()).filter(move |wheel| stays && !wheel.local).filter_map(|wheel| {
             let parsed = WheelName::parse(&wheel.file)?;
-            Some(((std::cmp::Reverse(self.target.rank(&parsed)?), parsed.build), wheel))
+            Some(((Reverse(self.target.rank(&parsed)?), parsed.build), wheel))
         })
     }
 
@@ -313,7 +317,7 @@ impl Candidate {
 /// The releases of a project, the newest first.
 fn releases(project: &PackageName, files: &[ProjectFile], target: &Target) -> Vec<Release> {
     struct Found<'a> {
-        files: Vec<((u32, std::cmp::Reverse<Option<(u64, String)>>), &'a ProjectFile)>,
+        files: Vec<(Rank, &'a ProjectFile)>,
         unfit: BTreeMap<u8, Unfit>,
     }
     let mut found: BTreeMap<Version, Found<'_>> = BTreeMap::new();
@@ -352,11 +356,7 @@ fn releases(project: &PackageName, files: &[ProjectFile], target: &Target) -> Ve
     found.into_iter().rev().map(release).collect()
 }
 
-fn fits(
-    wheel: Option<WheelName>,
-    file: &ProjectFile,
-    target: &Target,
-) -> Result<(u32, std::cmp::Reverse<Option<(u64, String)>>), Unfit> {
+fn fits(wheel: Option<WheelName>, file: &ProjectFile, target: &Target) -> Result<Rank, Unfit> {
     // As for pip, a specifier that does not parse excludes nothing.
     let python = file.requires_python.as_ref().and_then(|text| text.parse::<VersionSpecifiers>().ok());
     if let Some(python) = python.filter(|wanted| !wanted.contains(&target.python)) {
@@ -367,7 +367,7 @@ fn fits(
     if file.sha256.is_none() {
         return Err(Unfit::NoDigest);
     }
-    Ok((rank, std::cmp::Reverse(wheel.build)))
+    Ok((rank, Reverse(wheel.build)))
 }
 
 impl Unfit {
