@@ -197,6 +197,26 @@ impl Fetcher {
         }
     }
 
+    /// Where this machine may have the file of a pin, with what the path is of.
+    fn paths(&self, pin: &Pin) -> Vec<(&'static str, PathBuf)> {
+        let given = lock(&self.given).get(&pin.sha256).cloned().map(|path| ("", path));
+        let mirror = self.options.mirror.as_ref().map(|mirror| ("mirror ", mirror.join(&pin.file)));
+        let links = self.options.find_links.iter().map(|folder| ("", folder.join(&pin.file)));
+        given.into_iter().chain(mirror).chain(links.filter(|(_, path)| path.exists())).collect()
+    }
+
+    /// Whether a file can probably be had without the network.
+    #[must_use]
+    pub fn has_at_hand(&self, pin: &Pin) -> bool {
+        let listed = |origin: &Origin| match origin {
+            Origin::Pypi { project, file } => self.pypi_urls(project, file).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let mut urls = pin.origins.iter().flat_map(listed);
+        self.paths(pin).iter().any(|(_, path)| path.exists())
+            || urls.any(|url| local::path_of(&url).is_some())
+    }
+
     fn obtain(&self, pin: &Pin, progress: &dyn Fn(u64, Option<u64>)) -> Result<Staged> {
         if pin.file.is_empty() || pin.file.contains(['/', '\\', '\0']) || pin.file.starts_with('.') {
             return Err(Error::new(format!(
@@ -205,14 +225,18 @@ impl Fetcher {
             )));
         }
         let mut failures = Vec::new();
-        let given = lock(&self.given).get(&pin.sha256).cloned().map(|path| ("", path));
-        let mirror = self.options.mirror.as_ref().map(|mirror| ("mirror ", mirror.join(&pin.file)));
-        let links = self.options.find_links.iter().map(|folder| ("", folder.join(&pin.file)));
-        for (what, path) in given.into_iter().chain(mirror).chain(links.filter(|(_, path)| path.exists())) {
+        for (what, path) in self.paths(pin) {
             match self.take_from_path(pin, &path, progress) {
                 Ok(staged) => return Ok(staged),
                 Err(Failure::Local(error)) => return Err(error),
                 Err(Failure::Origin(why)) => failures.push(format!("{what}`{}`: {why}", path.display())),
+            }
+        }
+        for origin in &pin.origins {
+            match self.take_from_origin(pin, origin, progress, &mut failures) {
+                Ok(Some(staged)) => return Ok(staged),
+                Ok(None) => {}
+                Err(error) => return Err(error),
             }
         }
         if self.options.offline {
@@ -223,13 +247,6 @@ impl Fetcher {
             .detail(format!("sha256 {}", pin.sha256))
             .details(failures)
             .hint(format!("run {} with the network first", verb("fetch"))));
-        }
-        for origin in &pin.origins {
-            match self.take_from_origin(pin, origin, progress, &mut failures) {
-                Ok(Some(staged)) => return Ok(staged),
-                Ok(None) => {}
-                Err(error) => return Err(error),
-            }
         }
         if pin.origins.is_empty() {
             failures.push("the pin names no origin".to_owned());
@@ -248,6 +265,17 @@ impl Fetcher {
         progress: &dyn Fn(u64, Option<u64>),
         failures: &mut Vec<String>,
     ) -> Result<Option<Staged>> {
+        if self.options.offline {
+            // What pip is configured for may lie on this machine.
+            let Origin::Pypi { project, file } = origin else { return Ok(None) };
+            for url in self.pypi_urls(project, file).unwrap_or_default() {
+                if let Some(path) = local::path_of(&url) {
+                    let attempt = self.take_from_path(pin, &path, progress);
+                    return sort_failure(attempt, &format!("`{}`", path.display()), failures);
+                }
+            }
+            return Ok(None);
+        }
         let urls = match origin {
             Origin::Crate { name, version } => {
                 let attempt = match clients::crate_file(name, version) {

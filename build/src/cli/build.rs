@@ -9,7 +9,7 @@ use super::BundleArgs;
 use crate::backing::{Backings, Folder, Mode, Remote};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
-use crate::execute::{Executor, show};
+use crate::execute::{Executor, Status, show};
 use crate::fetch::{FetchOptions, Fetcher, Pin};
 use crate::index::PipIndex;
 use crate::invocation::verb;
@@ -257,8 +257,38 @@ pub(super) struct Bundled {
     size: u64,
 }
 
+/// Refuses a build offline that lacks files, and names all of them.
+fn check_files(session: &Session, plan: &Plan) -> Result<()> {
+    if !session.fetcher.offline() {
+        return Ok(());
+    }
+    let (mut certain, mut lacking) = (false, BTreeMap::new());
+    for (step, status) in plan.steps.iter().zip(session.executor().status(plan)?) {
+        // Crates may come whole from a mirror; a step that waits may turn out to be known.
+        let waits = matches!(status, Status::After(_)) || matches!(step.kind, Kind::Crates);
+        for input in step.inputs.values().filter(|_| status != Status::Hit) {
+            let Input::Pin(pin) = input else { continue };
+            if session.store.blob(pin.sha256)?.is_none() && !session.fetcher.has_at_hand(pin) {
+                certain |= !waits;
+                lacking.insert(&pin.file, pin.sha256);
+            }
+        }
+    }
+    if !certain {
+        return Ok(());
+    }
+    let message = match lacking.len() {
+        1 => "a file is not in the store, and offline forbids fetching it".to_owned(),
+        count => format!("{count} files are not in the store, and offline forbids fetching them"),
+    };
+    Err(Error::new(message)
+        .details(lacking.iter().map(|(file, sha256)| format!("`{file}` (sha256 {sha256})")))
+        .hint(format!("run {} with the network first", verb("fetch"))))
+}
+
 /// Builds, and puts the result into `dist/`.
 fn make(session: &Session, plan: &Plan) -> Result<Bundled> {
+    check_files(session, plan)?;
     let result = session.executor().run(plan)?;
     let names = match plan.steps.last().map(|step| &step.kind) {
         Some(Kind::Check(parts)) => parts.file.clone(),
