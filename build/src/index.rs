@@ -1,7 +1,8 @@
 //! What package indexes say about projects.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
@@ -86,6 +87,9 @@ pub trait Index {
     /// When it cannot be had, as opposed to being malformed.
     fn metadata(&self, file: &ProjectFile) -> Result<CoreMetadata>;
 
+    /// Reads the metadata of wheels that will probably be looked at next, if that can be done at once.
+    fn prefetch(&self, _files: &[ProjectFile]) {}
+
     /// Whether some projects cannot be looked up because no network may be used.
     fn offline(&self) -> bool {
         false
@@ -104,26 +108,21 @@ pub enum CoreMetadata {
 /// The indexes that pip is configured for.
 pub struct PipIndex<'a> {
     fetcher: &'a Fetcher,
+    tell: &'a (dyn Fn(&str) + Sync),
+    /// What was read ahead, by file.
+    ahead: Mutex<BTreeMap<String, CoreMetadata>>,
+    /// The projects of which wheels were read ahead.
+    searched: Mutex<BTreeSet<PackageName>>,
 }
 
 impl<'a> PipIndex<'a> {
-    /// An index that asks through `fetcher`, which remembers the answers.
+    /// An index that asks through `fetcher`, which remembers the answers, and says what takes long in a line.
     #[must_use]
-    pub fn new(fetcher: &'a Fetcher) -> Self {
-        Self { fetcher }
-    }
-}
-
-impl Index for PipIndex<'_> {
-    fn project(&self, name: &PackageName) -> Result<Option<Arc<Project>>> {
-        self.fetcher.project(name)
+    pub fn new(fetcher: &'a Fetcher, tell: &'a (dyn Fn(&str) + Sync)) -> Self {
+        Self { fetcher, tell, ahead: Mutex::default(), searched: Mutex::default() }
     }
 
-    fn offline(&self) -> bool {
-        self.fetcher.offline()
-    }
-
-    fn metadata(&self, file: &ProjectFile) -> Result<CoreMetadata> {
+    fn read(&self, file: &ProjectFile) -> Result<CoreMetadata> {
         if file.has_metadata
             && let Ok(text) = self.fetcher.text(&format!("{}.metadata", file.url))
             && file.metadata_sha256.is_none_or(|digest| digest == Digest::of(text.as_bytes()))
@@ -138,6 +137,46 @@ impl Index for PipIndex<'_> {
             Ok(text) => CoreMetadata::Text(text),
             Err(error) => CoreMetadata::Malformed(format!("`{}` is {}", file.file, error.message())),
         })
+    }
+}
+
+/// Locks even when another thread panicked: what these mutexes guard is whole between any two calls.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Index for PipIndex<'_> {
+    fn project(&self, name: &PackageName) -> Result<Option<Arc<Project>>> {
+        self.fetcher.project(name)
+    }
+
+    fn offline(&self) -> bool {
+        self.fetcher.offline()
+    }
+
+    fn metadata(&self, file: &ProjectFile) -> Result<CoreMetadata> {
+        match lock(&self.ahead).remove(&file.file) {
+            Some(read) => Ok(read),
+            None => self.read(file),
+        }
+    }
+
+    fn prefetch(&self, files: &[ProjectFile]) {
+        if let Some(first) = files.first()
+            && lock(&self.searched).insert(first.project.clone())
+        {
+            (self.tell)(&format!("looking through older releases of `{}`", first.project));
+        }
+        std::thread::scope(|scope| {
+            for file in files {
+                scope.spawn(|| {
+                    // What fails here fails once more when it is needed.
+                    if let Ok(read) = self.read(file) {
+                        lock(&self.ahead).insert(file.file.clone(), read);
+                    }
+                });
+            }
+        });
     }
 }
 

@@ -423,7 +423,7 @@ fn clean_removes_what_is_in_the_cache_and_nothing_else() {
 fn a_step_that_never_failed_has_no_directory() {
     let expected = "\
 error: expected a kept work directory of step `library zlib` but found none
-hint: only a step that failed keeps its work directory; `plan` shows the names of steps
+hint: only a step that failed keeps its work directory; `eryx-build plan` shows the names of steps
 ";
     Place::with_checkout().expect(&["shell", "library zlib"], 1, "", expected);
 }

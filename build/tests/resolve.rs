@@ -552,7 +552,7 @@ hint: what must be compiled needs a recipe: `eryx-build recipes` lists them, CON
 }
 
 #[test]
-fn all_that_cannot_be_had_is_told_at_once_with_what_would_do() {
+fn all_that_cannot_be_had_is_reported_at_once_with_what_would_do() {
     let mut index = Memory::wheels(&[
         "schema 4.18.0: rust>=0.7",
         "schema 4.25.1: rust & attrs",
@@ -583,7 +583,7 @@ hint: what must be compiled needs a recipe: `eryx-build recipes` lists them, CON
     assert_eq!(
         notes(&["schema", "client"], &index),
         [
-            "`client` 1.39 is chosen, not the newest 2.1, which requires `fast`, which has no recipe and no usable release",
+            "`client` 1.39 is chosen, not the newest 2.1, which requires `fast`, which has no recipe and no usable release; `slow`, which has no recipe and no usable release",
             "`schema` 4.17.3 is chosen, not the newest 4.25.1, which requires `rust`, which has no recipe and no usable release"
         ]
     );
@@ -594,7 +594,7 @@ hint: what must be compiled needs a recipe: `eryx-build recipes` lists them, CON
 }
 
 #[test]
-fn a_newest_release_that_is_passed_over_is_told() {
+fn a_newest_release_that_is_passed_over_is_reported() {
     let mut index = Memory::wheels(&["a 1", "b 2: c<2", "b 1", "c 1", "c 2"]);
     index.file("a", "a-2.tar.gz");
     assert_eq!(
@@ -613,7 +613,7 @@ fn a_newest_release_that_is_passed_over_is_told() {
 }
 
 #[test]
-fn what_is_no_package_is_told_so() {
+fn what_is_no_package_is_refused() {
     assert_eq!(
         refuse(&["zlib", "python", "a"], &Memory::wheels(&["a 1", "zlib 1"])),
         "expected names of Python packages

@@ -106,7 +106,8 @@ impl Session {
         let text =
             fs::read_to_string(&pins_path).context(|| format!("cannot read `{}`", pins_path.display()))?;
         let pins = parse_parts("sysroot/toolchain.toml", &text)?;
-        let index = PipIndex::new(&self.fetcher);
+        let tell = |text: &str| self.report.line(text);
+        let index = PipIndex::new(&self.fetcher, &tell);
         let named = local::read(packages)?;
         for given in &named.wheels {
             self.fetcher.give(given.wheel.sha256, given.path.clone());

@@ -9,6 +9,7 @@ use crate::check::{self, CheckOptions, Package};
 use crate::command::Failed;
 use crate::error::{Context, Error, Result};
 use crate::execute::work_prefix;
+use crate::invocation::verb;
 use crate::layout::{FAILED, Layout};
 use crate::name::PackageName;
 use crate::recipe::Catalog;
@@ -138,7 +139,10 @@ pub(super) fn shell(step: &str) -> Result<u8> {
     match found.pop() {
         Some((_, path)) => interactive(&path),
         None => Err(Error::new(format!("expected a kept work directory of step `{step}` but found none"))
-            .hint("only a step that failed keeps its work directory; `plan` shows the names of steps")),
+            .hint(format!(
+                "only a step that failed keeps its work directory; {} shows the names of steps",
+                verb("plan")
+            ))),
     }
 }
 

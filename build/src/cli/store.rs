@@ -13,6 +13,7 @@ use crate::backing::Folder;
 use crate::diff;
 use crate::error::{Context, Error, Result};
 use crate::execute::action_of;
+use crate::invocation::verb;
 use crate::layout::Layout;
 use crate::plan::Kind;
 use crate::rebuild::rebuild;
@@ -206,8 +207,10 @@ pub(super) fn verify(arguments: &VerifyArgs) -> Result<u8> {
     let mut error = Error::new(format!("step `{}` gives something else the second time", difference.step))
         .details(difference.files);
     if arguments.prefix.is_none() {
-        error =
-            error.hint(format!("to look at both, run `verify --step \"{}\" --prefix DIR`", difference.step));
+        error = error.hint(format!(
+            "to look at both, run {}",
+            verb(&format!("verify --step \"{}\" --prefix DIR", difference.step))
+        ));
     }
     Err(error)
 }

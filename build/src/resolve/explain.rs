@@ -185,32 +185,37 @@ fn line(offers: &Offers<'_>, missing: &Missing) -> String {
     format!("`{}` (for {}): {why}", missing.name, some(&missing.by))
 }
 
-/// Why a requirement is not met by a solution that it was no part of; nothing when it would be.
+/// Why a requirement is not met by a solution that it was no part of; empty when it would be.
 ///
 /// # Errors
 /// When the index fails.
-pub(super) fn obstacle(
+pub(super) fn obstacles(
     offers: &Offers<'_>,
     requirement: &Requirement,
     solution: &Solution,
-) -> Result<Option<String>> {
+) -> Result<Vec<String>> {
     let name = PackageName::new(requirement.name.as_ref())?;
     if let Some((version, _)) = solution.get(&name) {
         let specifiers = specifiers(requirement);
         let fits = range::of_specifiers(&specifiers).contains(&Point::new(version.clone()));
-        return Ok((!fits).then(|| format!("`{name}{specifiers}`, while {version} is chosen")));
+        let obstacle = (!fits).then(|| format!("`{name}{specifiers}`, while {version} is chosen"));
+        return Ok(obstacle.into_iter().collect());
     }
     let found = missing::all(offers, &[requirement])?;
-    Ok(found.first().map(|one| match &one.why {
+    let obstacle = |one: &Missing| match &one.why {
         Why::Unknown => format!("`{}`, which does not exist", one.name),
         Why::NoneUsable(_) if offers.target.is_guest() => {
             format!("`{}`, which has no recipe and no usable release", one.name)
         }
         Why::NoneUsable(_) => format!("`{}`, which has no usable release", one.name),
-        Why::Only(_, specifiers) | Why::NoneFits(specifiers, ..) => {
-            format!("`{}{specifiers}`, which has no usable release", one.name)
+        Why::Only(version, specifiers) => {
+            format!("`{}{specifiers}`, where only {version} can be had", one.name)
         }
-    }))
+        Why::NoneFits(specifiers, newest, _) => {
+            format!("`{}{specifiers}`, whose newest usable release is {newest}", one.name)
+        }
+    };
+    Ok(found.iter().map(obstacle).collect())
 }
 
 /// A reason in a proof.

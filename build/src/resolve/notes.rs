@@ -11,6 +11,9 @@ use super::{Requirement, explain};
 use crate::error::Result;
 use crate::name::PackageName;
 
+/// Requirements that are listed as the reason against a release.
+const MOST_OBSTACLES: usize = 3;
+
 /// Notes on a solution, a sentence each.
 ///
 /// # Errors
@@ -88,11 +91,16 @@ fn passed_over(
                 let requires = candidate.requires(name, offers.recipes);
                 let mut obstacles = Vec::new();
                 for requirement in active(&requires, None, offers) {
-                    obstacles.extend(explain::obstacle(offers, requirement, solution)?);
+                    obstacles.extend(explain::obstacles(offers, requirement, solution)?);
                 }
-                match obstacles.into_iter().next() {
-                    Some(obstacle) => format!("requires {obstacle}"),
-                    None => "does not go together with the rest".to_owned(),
+                obstacles.sort();
+                obstacles.dedup();
+                let more = obstacles.len().saturating_sub(MOST_OBSTACLES);
+                obstacles.truncate(MOST_OBSTACLES);
+                match (obstacles.is_empty(), more) {
+                    (true, _) => "does not go together with the rest".to_owned(),
+                    (_, 0) => format!("requires {}", obstacles.join("; ")),
+                    _ => format!("requires {}; and {more} more that cannot be had", obstacles.join("; ")),
                 }
             }
         },

@@ -23,6 +23,9 @@ use crate::name::PackageName;
 /// After this many wheels whose metadata was read in one search, the search gives up.
 const MOST_WHEELS: usize = 1500;
 
+/// Releases whose metadata is read together, after as many were read one by one.
+const AHEAD: usize = 8;
+
 /// A version of a package, and where it comes from.
 #[derive(Clone, Debug)]
 pub(super) enum Candidate {
@@ -193,6 +196,7 @@ impl<'a> Offers<'a> {
             return Err(self.too_many());
         }
         let listing = self.listing(name)?;
+        self.read_ahead(name, version, &listing);
         let release = listing.releases.iter().find(|release| release.version == *version);
         let mut found = Err("it is not on the index".to_owned());
         for file in release.map(|release| release.files.as_slice()).unwrap_or_default() {
@@ -204,6 +208,25 @@ impl<'a> Offers<'a> {
         let found = Rc::new(found);
         self.described.borrow_mut().insert(key, Rc::clone(&found));
         Ok(found)
+    }
+
+    /// Reads the metadata of the next older releases together, once several releases were of no use.
+    fn read_ahead(&self, name: &PackageName, version: &Version, listing: &Listing) {
+        let described = self.described.borrow();
+        let read = described.keys().filter(|(of, _)| of == name).count();
+        if read < AHEAD || !read.is_multiple_of(AHEAD) {
+            return;
+        }
+        let fresh = |release: &&Release| {
+            release.usable()
+                && release.version.is_stable()
+                && !release.yanked
+                && release.version <= *version
+                && !described.contains_key(&(name.clone(), release.version.clone()))
+        };
+        let releases = listing.releases.iter().filter(fresh).take(AHEAD);
+        let files: Vec<_> = releases.filter_map(|release| release.files.first().cloned()).collect();
+        self.index.prefetch(&files);
     }
 
     fn too_many(&self) -> Error {
