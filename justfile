@@ -6,6 +6,8 @@ root := justfile_directory()
 manifest := root / "Cargo.toml"
 # Cargo is quiet once there is a program; the first time it has minutes of work to show.
 quiet := if path_exists(root / "target/release/eryx-build") == "true" { "--quiet" } else { "" }
+# Messages name the commands as they are given here.
+export ERYX_INVOKED_AS := "just"
 tool := "cargo run --release " + quiet + " --manifest-path '" + manifest + "' -p eryx-build --"
 
 # List what can be done.
@@ -29,6 +31,12 @@ bundle *PKG:
 [no-cd]
 plan *PKG:
     @{{ tool }} plan "$@"
+
+# Choose versions and write them to `eryx.lock`, without building; `--upgrade [NAME…]` lets them move.
+[group('build')]
+[no-cd]
+lock *PKG:
+    @{{ tool }} lock "$@"
 
 # Fetch every input of a build; `just bundle --offline …` works afterwards.
 [group('build')]

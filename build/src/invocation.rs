@@ -1,6 +1,6 @@
 //! How this program is called in what it prints.
 
-/// Names the program in the place of its own name; `just` sets it.
+/// The environment variable that replaces the program's name; the justfile sets it.
 const VARIABLE: &str = "ERYX_INVOKED_AS";
 
 /// A command line that the user can follow, in backticks, such as `just recipes` with `recipes`.

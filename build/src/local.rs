@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_told_from_requirements() {
+    fn paths_are_no_requirements() {
         for (argument, path, extras) in [
             ("./x-1-py3-none-any.whl", "./x-1-py3-none-any.whl", ""),
             ("x-1-py3-none-any.whl[a,b]", "x-1-py3-none-any.whl", "[a,b]"),

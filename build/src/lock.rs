@@ -195,7 +195,7 @@ impl Lock {
         });
     }
 
-    /// The files that another lock has beside or instead of these, and those that it lacks, by name.
+    /// What another lock has differently, a line for each file, by name.
     #[must_use]
     pub fn changes(&self, other: &Self) -> Vec<String> {
         let keys: BTreeSet<_> = self.wheels.keys().chain(other.wheels.keys()).collect();

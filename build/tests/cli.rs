@@ -4,9 +4,9 @@
 //! `ERYX_BLESS=1 cargo test --test cli` rewrites the expectations in `tests/cli/`.
 
 mod checkout;
+mod wheel;
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -76,20 +76,8 @@ impl Place {
 
     /// Writes a pure wheel with one module.
     fn wheel(&self, folder: &str, name: &str, version: &str, requires: &[&str]) -> PathBuf {
-        fs::create_dir_all(self.path(folder)).unwrap();
-        let path = self.path(folder).join(format!("{name}-{version}-py3-none-any.whl"));
-        let mut archive = zip::ZipWriter::new(fs::File::create(&path).unwrap());
         let requires: String = requires.iter().map(|one| format!("Requires-Dist: {one}\n")).collect();
-        let metadata = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}\n");
-        for (file, text) in [
-            (format!("{name}.py"), "x = 1\n".to_owned()),
-            (format!("{name}-{version}.dist-info/METADATA"), metadata),
-        ] {
-            archive.start_file(file, zip::write::SimpleFileOptions::default()).unwrap();
-            archive.write_all(text.as_bytes()).unwrap();
-        }
-        archive.finish().unwrap();
-        path
+        wheel::write(&self.path(folder), name, version, &requires, &[(&format!("{name}.py"), b"x = 1\n")])
     }
 
     fn lock(&self) -> String {

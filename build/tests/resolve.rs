@@ -290,6 +290,20 @@ fn seventy_versions_back_are_not_too_many() {
 }
 
 #[test]
+fn a_search_that_is_too_long_says_so() {
+    let mut index = Memory::default();
+    for version in 1..=1600 {
+        index.wheel("a", &version.to_string(), &["nowhere"]);
+    }
+    assert_eq!(
+        refuse(&["a"], &index),
+        "the search for versions gave up after the metadata of 1500 wheels
+  `a`: 1500 versions
+hint: name versions (`name>=version`) of these packages"
+    );
+}
+
+#[test]
 fn nothing_is_read_that_is_not_tried() {
     let mut index = Memory::default();
     for version in 1..=100 {

@@ -125,7 +125,8 @@ fn cannot_be_had(offers: &Offers<'_>, failing: &[&Requirement], missing: &[Missi
         Error::new(message).details(shortened(missing.iter().map(|one| line(offers, one)).collect()));
     let mut older = Vec::new();
     for request in failing {
-        older.extend(missing::older(offers, request)?);
+        // What cannot be found out here must not hide what is known already.
+        older.extend(missing::older(offers, request).ok().flatten());
     }
     if !older.is_empty() {
         error = error.hint(format!("an older release would do: {}", older.join(", ")));
@@ -231,7 +232,7 @@ enum Fact {
     Unusable(Package, String),
 }
 
-/// Tells a proof by its leaves: what requires what, and what there is.
+/// A proof by its leaves: what requires what, and which releases there are.
 fn contradiction(offers: &Offers<'_>, conflict: &Conflict) -> Result<Error> {
     let mut facts: BTreeMap<Fact, BTreeSet<Version>> = BTreeMap::new();
     let mut wanted: BTreeMap<&PackageName, BTreeSet<String>> = BTreeMap::new();
