@@ -98,6 +98,9 @@ struct BundleArgs {
     /// A folder with wheels that count as if they were on the index; may be given several times.
     #[arg(long, value_name = "DIR")]
     find_links: Vec<PathBuf>,
+    /// A file with packages and versions that hold where a package is needed, one a line; may be given several times.
+    #[arg(long = "constraint", value_name = "FILE")]
+    constraints: Vec<PathBuf>,
     /// Fail rather than change the lock file.
     #[arg(long)]
     locked: bool,

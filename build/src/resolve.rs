@@ -55,6 +55,8 @@ pub struct Request<'a> {
     pub requirements: &'a [Requirement],
     /// What is needed besides, without being named.
     pub implied: &'a [Requirement],
+    /// What holds for packages if they are needed at all, as pip's constraint files have it.
+    pub constraints: &'a [Requirement],
     /// Wheels that are given as files: each is the only version of its package.
     pub local: &'a [LockedWheel],
     /// What need not stay at the version that the lock has.
@@ -68,7 +70,8 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn new(requirements: &'a [Requirement]) -> Self {
         let from = "the command line";
-        Self { requirements, implied: &[], local: &[], upgrade: &Upgrade::Nothing, from }
+        let upgrade = &Upgrade::Nothing;
+        Self { requirements, implied: &[], constraints: &[], local: &[], upgrade, from }
     }
 }
 
@@ -182,6 +185,30 @@ pub fn parse_requests<S: AsRef<str>>(texts: &[S]) -> Result<Vec<Requirement>> {
         .hint("write `numpy`, `numpy==2.5.5`, `'jinja2>=3'` or `'pkg[extra]'`"))
 }
 
+/// Reads a file of constraints: a requirement a line, without extras; `#` begins a comment.
+///
+/// # Errors
+/// When a line is something else; all such lines are in one error.
+pub fn parse_constraints(text: &str) -> Result<Vec<Requirement>> {
+    let mut constraints = Vec::new();
+    let mut problems = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.split_once('#').map_or(line, |(line, _)| line).trim();
+        if line.is_empty() {
+            continue;
+        }
+        match parse_requirement(line) {
+            Ok(constraint) if constraint.extras.is_empty() => constraints.push(constraint),
+            Ok(_) => problems.push(format!("line {}: a constraint has no extras", index + 1)),
+            Err(why) => problems.push(format!("line {}: {why}", index + 1)),
+        }
+    }
+    if problems.is_empty() {
+        return Ok(constraints);
+    }
+    Err(Error::new("expected a package with versions on each line").details(problems))
+}
+
 fn parse_requirement(text: &str) -> Result<Requirement, String> {
     let requirement = parse_dependency(text)?;
     match requirement.version_or_url {
@@ -284,7 +311,9 @@ struct Found {
 fn choose(offers: &Offers<'_>) -> Result<Found> {
     let requests: Vec<_> =
         offers.request.requirements.iter().chain(offers.request.implied).cloned().collect();
-    let solution = match solve::solve(offers, &requests)? {
+    let found =
+        solve::solve(offers, &requests).map_err(|error| explain::broken_off(offers, &requests, error));
+    let solution = match found? {
         Ok(solution) => solution,
         Err(conflict) => return Err(explain::no_solution(offers, &requests, conflict)?),
     };

@@ -10,7 +10,8 @@ use eryx_build::index::{CoreMetadata, Index, Project, ProjectFile};
 use eryx_build::lock::{Lock, LockedWheel};
 use eryx_build::name::PackageName;
 use eryx_build::resolve::{
-    Chosen, Closure, Recipes, Request, Requirement, Upgrade, Version, parse_requests, resolve,
+    Chosen, Closure, Recipes, Request, Requirement, Upgrade, Version, parse_constraints, parse_requests,
+    resolve,
 };
 
 fn name(text: &str) -> PackageName {
@@ -299,6 +300,7 @@ fn a_search_that_is_too_long_says_so() {
         refuse(&["a"], &index),
         "the search for versions gave up after the metadata of 1500 wheels
   `a`: 1500 versions
+  `nowhere` (for `a` 1600): there is no such package; no recipe has a similar name
 hint: name versions (`name>=version`) of these packages"
     );
 }
@@ -677,6 +679,35 @@ fn upgrades_move_what_is_named_and_nothing_else() {
             lock.wheels().map(|wheel| format!("{} {} wheel", wheel.name, wheel.version)).collect();
         assert_eq!(locked, expected, "{upgrade:?}");
     }
+}
+
+#[test]
+fn constraints_hold_for_what_is_needed_and_add_nothing() {
+    let index = Memory::wheels(&["a 1: b", "a 2: b", "b 1", "b 2", "b 3rc1", "c 1"]);
+    let requests = parse_requests(&["a"]).unwrap();
+    for (constraints, expected) in [
+        ("", ["a 2 wheel", "b 2 wheel"]),
+        ("b<2 # why\n\nc\n", ["a 2 wheel", "b 1 wheel"]),
+        ("A<2\nb==1", ["a 1 wheel", "b 1 wheel"]),
+        ("b>=3rc1", ["a 2 wheel", "b 3rc1 wheel"]),
+        ("b<2; sys_platform == 'win32'", ["a 2 wheel", "b 2 wheel"]),
+    ] {
+        let constraints = parse_constraints(constraints).unwrap();
+        let request = Request { constraints: &constraints, ..Request::new(&requests) };
+        let closure = resolve(&request, &Book::usual(), &mut Lock::default(), &index).unwrap();
+        assert_eq!((chosen(&closure).as_slice(), closure.notes.len()), (&expected.map(str::to_owned)[..], 0));
+    }
+    let constraints = parse_constraints("b>5").unwrap();
+    let request = Request { constraints: &constraints, ..Request::new(&requests) };
+    let error = resolve(&request, &Book::usual(), &mut Lock::default(), &index).unwrap_err().to_string();
+    assert!(error.contains("`b` (for `a` 2): `>5` is required, the newest usable release is 2"), "{error}");
+    assert_eq!(
+        parse_constraints("a>=1\n-r x\nb[c]\nd @ https://x.example/d").unwrap_err().to_string(),
+        "expected a package with versions on each line
+  line 2: expected package name starting with an alphanumeric character, found `-`
+  line 3: a constraint has no extras
+  line 4: an address is not supported, only a name with versions"
+    );
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::name::PackageName;
 use crate::plan::{self, COMMAND_WORLD, Form, Input, Kind, Materials, Plan};
 use crate::recipe::{Catalog, parse_parts};
 use crate::report::{self, Outcome, Report};
-use crate::resolve::{Request, Upgrade, parse_requests, resolve};
+use crate::resolve::{Request, Requirement, Upgrade, parse_constraints, parse_requests, resolve};
 use crate::steps::component::{COMPONENT, MANIFEST};
 use crate::steps::toolchain;
 use crate::store::Store;
@@ -116,7 +116,13 @@ impl Session {
         // Time zones are data that the standard library expects beside it.
         let tzdata = parse_requests(&["tzdata"])?;
         let requirements = parse_requests(&named.requirements)?;
-        let request = Request { implied: &tzdata, local: &wheels, upgrade, ..Request::new(&requirements) };
+        let request = Request {
+            implied: &tzdata,
+            constraints: &constraints(arguments)?,
+            local: &wheels,
+            upgrade,
+            ..Request::new(&requirements)
+        };
         let closure = resolve(&request, catalog, lock, &index)?;
         for note in &closure.notes {
             self.report.line(&format!("note: {note}"));
@@ -193,6 +199,17 @@ fn form(arguments: &BundleArgs) -> Result<Form> {
         setup,
         debug_names: arguments.debug_names,
     })
+}
+
+/// What the files of constraints say.
+fn constraints(arguments: &BundleArgs) -> Result<Vec<Requirement>> {
+    let mut all = Vec::new();
+    for path in &arguments.constraints {
+        let text = fs::read_to_string(path).context(|| format!("cannot read `{}`", path.display()))?;
+        let read = parse_constraints(&text).map_err(|error| error.context(format!("`{}`", path.display())));
+        all.extend(read?);
+    }
+    Ok(all)
 }
 
 fn installed_sdk() -> Result<Option<(PathBuf, Digest)>> {

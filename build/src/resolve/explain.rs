@@ -101,6 +101,21 @@ pub(super) fn no_solution(
     cannot_be_had(offers, &failing, &missing)
 }
 
+/// The error of a search that ended early, with what is known to be missing.
+pub(super) fn broken_off(offers: &Offers<'_>, requests: &[Requirement], error: Error) -> Error {
+    if !offers.exhausted() {
+        return error;
+    }
+    let applying: Vec<&Requirement> = active(requests, None, offers).collect();
+    match missing::all(offers, &applying) {
+        Ok(missing) => {
+            let lines = missing.iter().map(|one| line(offers, one)).take(MOST_LISTED);
+            error.details(lines)
+        }
+        Err(_) => error,
+    }
+}
+
 fn offline(offers: &Offers<'_>) -> Error {
     let names = offers.unreachable();
     let lines = names.iter().map(|name| match similar(offers, name) {
@@ -197,7 +212,7 @@ pub(super) fn obstacles(
 ) -> Result<Vec<String>> {
     let name = PackageName::new(requirement.name.as_ref())?;
     if let Some((version, _)) = solution.get(&name) {
-        let specifiers = specifiers(requirement);
+        let specifiers = specifiers(offers, requirement);
         let fits = range::of_specifiers(&specifiers).contains(&Point::new(version.clone()));
         let obstacle = (!fits).then(|| format!("`{name}{specifiers}`, while {version} is chosen"));
         return Ok(obstacle.into_iter().collect());

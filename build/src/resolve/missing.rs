@@ -86,7 +86,7 @@ fn first_choice(
     name: &PackageName,
     requirement: &Requirement,
 ) -> Result<Result<Option<Version>, Why>> {
-    let specifiers = specifiers(requirement);
+    let specifiers = specifiers(offers, requirement);
     let range = range::of_specifiers(&specifiers);
     if let Some(only) = offers.only(name) {
         let fits = range.contains(&Point::new(only.clone()));
@@ -124,7 +124,9 @@ fn why(offers: &Offers<'_>, listing: &Listing, range: &Range, specifiers: String
         Some(unfit) => format!("{} {}", release.version, unfit.text(offers.target)),
         None => format!("{} was withdrawn", release.version),
     };
-    match listing.releases.iter().find(|release| usable(release, false)) {
+    let mut all = listing.releases.iter().filter(|release| usable(release, false));
+    let first = all.clone().find(|release| release.version.is_stable()).or_else(|| all.next());
+    match first {
         None => {
             let newest = listing.releases.iter().find(|one| one.version.is_stable());
             let newest = newest.or(listing.releases.first());

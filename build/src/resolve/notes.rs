@@ -33,7 +33,7 @@ pub(super) fn all(offers: &Offers<'_>, solution: &Solution) -> Result<Vec<String
             continue;
         };
         let range = ranges.entry(name).or_insert_with(Range::full);
-        *range = range.intersection(&range::of_specifiers(&specifiers(requirement)));
+        *range = range.intersection(&range::of_specifiers(&specifiers(offers, requirement)));
         // The user's own are errors, which were found before.
         let Some(owner) = owner else { continue };
         let known = offers.candidate(name, version)?.map(|found| found.extras(name, offers.recipes));

@@ -1,6 +1,6 @@
 //! What can be had of each package: from its recipe, a local wheel, the lock, or the index.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -87,6 +87,8 @@ pub(super) struct Offers<'a> {
     lock: &'a Lock,
     listings: RefCell<BTreeMap<PackageName, Rc<Listing>>>,
     described: RefCell<BTreeMap<(PackageName, Version), Described>>,
+    /// Whether so much was read that the search ended.
+    exhausted: Cell<bool>,
     /// The names that could not be looked up, because the index must not be asked.
     unreachable: RefCell<BTreeSet<PackageName>>,
 }
@@ -107,6 +109,7 @@ impl<'a> Offers<'a> {
             lock,
             listings: RefCell::default(),
             described: RefCell::default(),
+            exhausted: Cell::new(false),
             unreachable: RefCell::default(),
         }
     }
@@ -160,6 +163,11 @@ impl<'a> Offers<'a> {
         Ok(listing)
     }
 
+    /// Whether the search ended because so much was read.
+    pub(super) fn exhausted(&self) -> bool {
+        self.exhausted.get()
+    }
+
     /// The names that could not be looked up so far.
     pub(super) fn unreachable(&self) -> BTreeSet<PackageName> {
         self.unreachable.borrow().clone()
@@ -193,6 +201,7 @@ impl<'a> Offers<'a> {
             return Ok(Rc::clone(known));
         }
         if self.described.borrow().len() >= MOST_WHEELS {
+            self.exhausted.set(true);
             return Err(self.too_many());
         }
         let listing = self.listing(name)?;

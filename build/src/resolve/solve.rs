@@ -159,9 +159,9 @@ fn unpinned(
         if !offers.listing(name)?.releases.iter().any(|release| yanked(&release)) {
             continue;
         }
-        let pinned = constraints_in(offers, requests, solution)?
-            .into_iter()
-            .any(|(_, requirement)| named(&requirement, name) && range::pins(&specifiers(&requirement)));
+        let pinned = constraints_in(offers, requests, solution)?.into_iter().any(|(_, requirement)| {
+            named(&requirement, name) && range::pins(&specifiers(offers, &requirement))
+        });
         if !pinned {
             return Ok(Some((name.clone(), version.clone())));
         }
@@ -210,12 +210,15 @@ pub(super) fn active<'r>(
     })
 }
 
-/// What a requirement says of versions; nothing for an address.
-pub(super) fn specifiers(requirement: &Requirement) -> VersionSpecifiers {
-    match &requirement.version_or_url {
-        Some(VersionOrUrl::VersionSpecifier(specifiers)) => specifiers.clone(),
-        _ => VersionSpecifiers::empty(),
-    }
+/// What a requirement says of versions, and what the constraints add; nothing for an address.
+pub(super) fn specifiers(offers: &Offers<'_>, requirement: &Requirement) -> VersionSpecifiers {
+    let of = |requirement: &Requirement| match &requirement.version_or_url {
+        Some(VersionOrUrl::VersionSpecifier(specifiers)) => specifiers.to_vec(),
+        _ => Vec::new(),
+    };
+    let constraints = active(offers.request.constraints, None, offers);
+    let constraints = constraints.filter(|constraint| constraint.name == requirement.name).flat_map(of);
+    of(requirement).into_iter().chain(constraints).collect()
 }
 
 impl<'a> Solver<'a> {
@@ -248,7 +251,7 @@ impl<'a> Solver<'a> {
                 return Err(format!("it requires `{}` from an address", requirement.name));
             }
             let name = PackageName::new(requirement.name.as_ref()).map_err(|error| error.to_string())?;
-            let specifiers = specifiers(requirement);
+            let specifiers = specifiers(self.offers, requirement);
             let range = range::of_specifiers(&specifiers);
             if owner.name() == Some(&name) && !range.contains(&Point::new(version.clone())) {
                 return Err(format!("it requires `{name}{specifiers}`, which it is not"));
@@ -294,37 +297,42 @@ impl<'a> Solver<'a> {
             return Ok(Some(locked));
         }
         let listing = self.offers.listing(name)?;
-        let usable: Vec<&Release> = listing.releases.iter().filter(|release| release.usable()).collect();
-        let inside =
-            |release: &&&Release, range: &Range| range.contains(&Point::new(release.version.clone()));
-        let is_final = |release: &&&Release| release.version.is_stable() && !release.yanked;
+        let usable = || listing.releases.iter().filter(|release| release.usable());
+        let inside = |release: &Release, range: &Range| range.contains(&Point::new(release.version.clone()));
         // A constraint can be in force only if the range lies in it.
         let constraints = self.constraints.borrow();
-        let in_force = constraints.get(name).into_iter().flatten();
-        let in_force: Vec<_> = in_force.filter(|one| range.subset_of(&one.range)).collect();
-        let only_prereleases = |one: &&Constraint| {
-            !usable.iter().any(|release| is_final(&release) && inside(&release, &one.range))
+        let all = constraints.get(name).into_iter().flatten();
+        let in_force: Vec<_> = all.filter(|one| range.subset_of(&one.range)).collect();
+        let names_prerelease = in_force.iter().any(|one| one.names_prerelease);
+        let without_final = |one: &&Constraint| {
+            let is_final = |release: &Release| release.version.is_stable() && !release.yanked;
+            !usable().any(|release| is_final(release) && inside(release, &one.range))
         };
-        let named = in_force.iter().any(|one| one.names_prerelease);
-        let prereleases = named || self.policy.last_resort || in_force.iter().any(only_prereleases);
         let withdrawn = self.policy.last_resort || in_force.iter().any(|one| one.pins);
-        let class = |release: &&&Release| match (release.yanked, release.version.is_stable() || named) {
-            (false, true) => Some(0),
-            (false, false) => prereleases.then_some(1),
-            (true, _) => withdrawn.then_some(2),
-        };
-        let excluded =
-            |release: &&&Release| self.policy.excluded.contains(&(name.clone(), release.version.clone()));
-        let fitting: Vec<_> = usable
-            .iter()
-            .filter(|one| inside(one, range) && !excluded(one))
-            .map(|one| (class(&one), one))
-            .collect();
-        if fitting.iter().any(|(class, _)| class.is_none()) {
-            self.withheld.set(true);
+        let mut prereleases = None;
+        let mut second = None;
+        for release in usable().filter(|release| inside(release, range)) {
+            let version = &release.version;
+            let class = match (release.yanked, version.is_stable() || names_prerelease) {
+                (false, true) => return Ok(Some(version.clone())),
+                (false, false) => {
+                    let last_resort = self.policy.last_resort;
+                    let allowed =
+                        prereleases.get_or_insert_with(|| last_resort || in_force.iter().any(without_final));
+                    allowed.then_some(1)
+                }
+                (true, _) if self.policy.excluded.contains(&(name.clone(), version.clone())) => continue,
+                (true, _) => withdrawn.then_some(2),
+            };
+            match class {
+                None => self.withheld.set(true),
+                Some(class) if second.as_ref().is_none_or(|(other, _)| class < *other) => {
+                    second = Some((class, version.clone()));
+                }
+                Some(_) => {}
+            }
         }
-        let best = fitting.iter().filter_map(|(class, one)| Some((Reverse((*class)?), &one.version))).max();
-        Ok(best.map(|(_, version)| version.clone()))
+        Ok(second.map(|(_, version)| version))
     }
 }
 
