@@ -6,9 +6,8 @@ root := justfile_directory()
 manifest := root / "Cargo.toml"
 # Cargo is quiet once there is a program; the first time it has minutes of work to show.
 quiet := if path_exists(root / "target/release/eryx-build") == "true" { "--quiet" } else { "" }
-# Messages name the commands as they are given here.
-export ERYX_INVOKED_AS := "just"
-tool := "cargo run --release " + quiet + " --manifest-path '" + manifest + "' -p eryx-build --"
+# What a verb prints names the commands as they are given here.
+tool := "ERYX_INVOKED_AS=just cargo run --release " + quiet + " --manifest-path '" + manifest + "' -p eryx-build --"
 
 # List what can be done.
 [group('help')]

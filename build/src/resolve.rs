@@ -33,8 +33,9 @@ use crate::index::Index;
 use crate::lock::{Lock, LockedWheel};
 use crate::name::PackageName;
 
-/// A requirement on a Python package (PEP 508).
-pub type Requirement = pep508_rs::Requirement<pep508_rs::VerbatimUrl>;
+/// A requirement on a Python package (PEP 508). Its address, if it has one, is taken as it is: another type of that crate
+/// puts variables of the environment into it.
+pub type Requirement = pep508_rs::Requirement<url::Url>;
 
 /// What the recipes can provide.
 pub trait Recipes {
@@ -113,9 +114,9 @@ pub struct Closure {
 
 impl Closure {
     /// The names and files of its wheels.
-    pub fn files(&self) -> impl Iterator<Item = (PackageName, String)> {
+    pub fn wheels(&self) -> impl Iterator<Item = (&PackageName, &str)> {
         self.packages.iter().filter_map(|package| match package {
-            Chosen::Wheel { name, pin, .. } => Some((name.clone(), pin.file.clone())),
+            Chosen::Wheel { name, pin, .. } => Some((name, pin.file.as_str())),
             Chosen::Recipe { .. } => None,
         })
     }
@@ -222,7 +223,7 @@ fn parse_requirement(text: &str) -> Result<Requirement, String> {
 /// Reads a requirement that may name an address; whether that matters is known only when it applies.
 fn parse_dependency(text: &str) -> Result<Requirement, String> {
     use pep508_rs::Pep508ErrorSource;
-    text.trim().parse().map_err(|error: pep508_rs::Pep508Error| {
+    text.trim().parse().map_err(|error: pep508_rs::Pep508Error<url::Url>| {
         match error.message {
             // One line only: what follows are pictures of the text with a marker under it.
             Pep508ErrorSource::String(message) => {

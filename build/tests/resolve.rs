@@ -530,7 +530,7 @@ fn a_recipe_that_does_not_fit_is_told_with_both_versions() {
         error.to_string(),
         "`pydantic-core` cannot be had
   `pydantic-core` (for `pydantic` 2.13.0): `==2.50.3` is required, its recipe has 2.50.4
-hint: ask for `pydantic-core` or `pydantic-core==2.50.4`, or change `recipes/pydantic-core/recipe.toml`"
+hint: require `pydantic-core` or `pydantic-core==2.50.4`, or change `recipes/pydantic-core/recipe.toml`"
     );
 }
 
@@ -674,7 +674,9 @@ fn upgrades_move_what_is_named_and_nothing_else() {
         let request = Request { upgrade: &upgrade, ..Request::new(&requests) };
         let closure = resolve(&request, &Book::usual(), &mut lock, &index).unwrap();
         assert_eq!(chosen(&closure), expected, "{upgrade:?}");
-        lock.drop_superseded(&upgrade, &closure.files().collect());
+        let moved =
+            closure.wheels().map(|(name, _)| name.clone()).filter(|name| upgrade.moves(name)).collect();
+        lock.drop_superseded(&moved, &closure.wheels().map(|(_, file)| file.to_owned()).collect());
         let locked: Vec<_> =
             lock.wheels().map(|wheel| format!("{} {} wheel", wheel.name, wheel.version)).collect();
         assert_eq!(locked, expected, "{upgrade:?}");
@@ -804,7 +806,17 @@ fn tools_must_be_exact() {
 
 fn full_lock() -> Lock {
     let mut index = Memory::default();
-    index.wheel("a", "1", &["b (>=1,<3) ; (python_version>'3' and extra=='x') or os_name == \"nt\"", "b"]);
+    index.wheel(
+        "a",
+        "1",
+        &[
+            "b (>=1,<3) ; (python_version>'3' and extra=='x') or os_name == \"nt\"",
+            "b",
+            // A variable of the environment stays what it is.
+            "c @ https://x.example/${HOME} ; extra == 'c'",
+        ],
+    );
+    index.more("a-1-py3-none-any.whl", "Provides-Extra: empty\nProvides-Extra: x");
     index.wheel("b", "1.10", &[]).size = None;
     let mut lock = Lock::default();
     run(&["a"], &Book::usual(), &mut lock, &index).unwrap();
@@ -828,9 +840,11 @@ file = \"a-1-py3-none-any.whl\"
 sha256 = \"{}\"
 size = 20
 license = \"MIT\"
+extras = [\"empty\"]
 requires = [
     \"b>=1,<3 ; (python_full_version >= '3.1' and extra == 'x') or os_name == 'nt'\",
     \"b\",
+    \"c @ https://x.example/$%7BHOME%7D ; extra == 'c'\",
 ]
 
 [[wheel]]

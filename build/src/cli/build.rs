@@ -127,13 +127,19 @@ impl Session {
         for note in &closure.notes {
             self.report.line(&format!("note: {note}"));
         }
-        let mut in_use: BTreeSet<(PackageName, String)> = closure.files().collect();
-        let lock = Mutex::new((lock, &mut in_use));
+        let moves = |name: &PackageName| upgrade.moves(name);
+        let moved: BTreeSet<_> = closure.wheels().map(|(name, _)| name.clone()).filter(moves).collect();
+        let in_use = closure.wheels().map(|(_, file)| file.to_owned()).collect::<BTreeSet<_>>();
+        let state = Mutex::new((lock, moved, in_use));
         let tools = |requires: &[String]| {
-            let mut lock = lock.lock().map_err(|_| Error::new("a thread panicked"))?;
-            let (lock, in_use) = &mut *lock;
+            let mut state = state.lock().map_err(|_| Error::new("a thread panicked"))?;
+            let (lock, moved, in_use) = &mut *state;
             let wheels = crate::lock::tool_wheels(&parse_requests(requires)?, upgrade, lock, &index)?;
-            in_use.extend(wheels.iter().map(|wheel| (wheel.name.clone(), wheel.file.clone())));
+            in_use.extend(wheels.iter().map(|wheel| wheel.file.clone()));
+            // Tools move only when they are named.
+            if matches!(upgrade, Upgrade::Names(_)) {
+                moved.extend(wheels.iter().map(|wheel| wheel.name.clone()).filter(moves));
+            }
             Ok(wheels)
         };
         let installed_sdk = installed_sdk()?;
@@ -146,8 +152,8 @@ impl Session {
             machine: machine()?,
         };
         let plan = plan::plan(&materials, &closure, &arguments.world, &form(arguments)?)?;
-        let (lock, in_use) = lock.into_inner().map_err(|_| Error::new("a thread panicked"))?;
-        lock.drop_superseded(upgrade, in_use);
+        let (lock, moved, in_use) = state.into_inner().map_err(|_| Error::new("a thread panicked"))?;
+        lock.drop_superseded(&moved, &in_use);
         Ok(plan)
     }
 

@@ -148,11 +148,10 @@ fn cannot_be_had(offers: &Offers<'_>, failing: &[&Requirement], missing: &[Missi
     }
     let is_guest = offers.target.is_guest();
     for one in missing {
-        if let (Why::Only(version, _), true) = (&one.why, is_guest) {
-            let name = &one.name;
-            return Ok(error.hint(format!(
-                "ask for `{name}` or `{name}=={version}`, or change `recipes/{name}/recipe.toml`"
-            )));
+        if let Why::Only(version, _) = &one.why
+            && offers.local(&one.name).is_none()
+        {
+            return Ok(error.hint(of_recipe(&one.name, version)));
         }
     }
     let any = |wanted: fn(&Why) -> bool| missing.iter().any(|one| wanted(&one.why));
@@ -322,15 +321,17 @@ fn contradiction(offers: &Offers<'_>, conflict: &Conflict) -> Result<Error> {
     })
 }
 
+fn of_recipe(name: &PackageName, version: &Version) -> String {
+    format!("require `{name}` or `{name}=={version}`, or change `recipes/{name}/recipe.toml`")
+}
+
 /// What there is of a package, in one line.
 fn available(offers: &Offers<'_>, name: &PackageName, hint: &mut Option<String>) -> Result<String> {
     if let Some(only) = offers.only(name) {
         if offers.local(name).is_some() {
             return Ok(format!("the given wheel of `{name}` is {only}"));
         }
-        hint.get_or_insert(format!(
-            "ask for `{name}` or `{name}=={only}`, or change `recipes/{name}/recipe.toml`"
-        ));
+        hint.get_or_insert(of_recipe(name, &only));
         return Ok(format!("`{name}` is built from its recipe, which has {only}"));
     }
     let listing = offers.listing(name)?;
