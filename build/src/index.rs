@@ -1,7 +1,7 @@
 //! What package indexes say about projects.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::digest::Digest;
@@ -129,13 +129,16 @@ impl<'a> PipIndex<'a> {
         {
             return Ok(CoreMetadata::Text(text));
         }
+        if let Some(text) = self.fetcher.metadata_in(&file.url) {
+            return Ok(CoreMetadata::Text(text));
+        }
         let pin = file.pin().ok_or_else(|| {
             Error::new(format!("the index gives no sha256 for `{}`", file.file))
                 .hint("only files with a sha256 are used")
         })?;
         Ok(match read_metadata(self.fetcher.keep(&pin)?) {
             Ok(text) => CoreMetadata::Text(text),
-            Err(error) => CoreMetadata::Malformed(format!("`{}` is {}", file.file, error.message())),
+            Err(error) => CoreMetadata::Malformed(format!("`{}`: {error}", file.file)),
         })
     }
 }
@@ -183,9 +186,8 @@ impl Index for PipIndex<'_> {
 /// Reads the core metadata out of a wheel.
 ///
 /// # Errors
-/// When the file is not a wheel, or its metadata is missing, longer than 4 MiB or not UTF-8; the message can stand
-/// behind "is".
-pub fn read_metadata(wheel: std::fs::File) -> Result<String> {
+/// When the file is not a wheel, or its metadata is missing or longer than 4 MiB.
+pub fn read_metadata(wheel: impl Read + Seek) -> Result<String> {
     let bad = |error: zip::result::ZipError| Error::new(format!("not a wheel: {error}"));
     let mut archive = zip::ZipArchive::new(wheel).map_err(bad)?;
     let is_metadata = |name: &str| {
@@ -194,10 +196,11 @@ pub fn read_metadata(wheel: std::fs::File) -> Result<String> {
     };
     let name = archive.file_names().flatten().find(|name| is_metadata(name)).map(|name| name.into_owned());
     let name = name.ok_or_else(|| Error::new("not a wheel: it has no `*.dist-info/METADATA`"))?;
-    let mut text = String::new();
-    let read = archive.by_name(&name).map_err(bad)?.take(METADATA_LIMIT + 1).read_to_string(&mut text);
+    let mut text = Vec::new();
+    let read = archive.by_name(&name).map_err(bad)?.take(METADATA_LIMIT + 1).read_to_end(&mut text);
     if read.context(|| format!("cannot read `{name}`"))? as u64 > METADATA_LIMIT {
         return Err(Error::new(format!("`{name}` is longer than {METADATA_LIMIT} bytes")));
     }
-    Ok(text)
+    // Old wheels have names of people in other encodings.
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }

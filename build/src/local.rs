@@ -93,7 +93,7 @@ fn wheel(path: &Path) -> Result<LockedWheel, String> {
     let opened = std::fs::File::open(path).map_err(|error| text(Error::from(error)))?;
     let name = WheelName::parse(file).ok_or("its name is not that of a wheel")?;
     let (sha256, size) = Digest::of_file(path).map_err(text)?;
-    let metadata = read_metadata(opened).map_err(|error| format!("it is {}", error.message()))?;
+    let metadata = read_metadata(opened).map_err(text)?;
     given_wheel(file, &name, (sha256, size), &metadata)
 }
 

@@ -515,7 +515,9 @@ fn upgrades_change_the_lock_file_for_what_is_named() {
 fn wheels_can_be_given_as_files() {
     let place = Place::locked();
     place.wheel("links", "y", "1", &[]);
-    let wheel = place.wheel("one", "x", "1", &["y; extra == 'more'"]);
+    // A name of a person may be in any encoding.
+    let metadata = "Author: J\u{f6}rg\nRequires-Dist: y; extra == 'more'\n";
+    let wheel = wheel::write(&place.path("one"), "x", "1", metadata, &[("x.py", b"x = 1\n")]);
     let more = ["--offline", "--find-links", "links"];
     let run = |arguments: &[&str]| place.run(&[arguments, &more].concat());
     let answer = run(&["plan", "one/x-1-py3-none-any.whl[more]"]);
