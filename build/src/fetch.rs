@@ -8,7 +8,6 @@
 mod clients;
 pub(crate) mod http;
 mod local;
-mod ranged;
 mod simple;
 mod sources;
 
@@ -180,14 +179,6 @@ impl Fetcher {
         }
         lock(&self.projects).insert(name.clone(), found.clone());
         Ok(found)
-    }
-
-    /// The metadata of a wheel at an address, read without the rest of it; nothing where that cannot be done.
-    pub(crate) fn metadata_in(&self, url: &str) -> Option<String> {
-        if self.options.offline || local::path_of(url).is_some() {
-            return None;
-        }
-        crate::index::read_metadata(ranged::Ranged::open(&self.agent, url)?).ok()
     }
 
     /// The text at an address.

@@ -1,7 +1,7 @@
 //! What package indexes say about projects.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Seek};
+use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::digest::Digest;
@@ -129,9 +129,6 @@ impl<'a> PipIndex<'a> {
         {
             return Ok(CoreMetadata::Text(text));
         }
-        if let Some(text) = self.fetcher.metadata_in(&file.url) {
-            return Ok(CoreMetadata::Text(text));
-        }
         let pin = file.pin().ok_or_else(|| {
             Error::new(format!("the index gives no sha256 for `{}`", file.file))
                 .hint("only files with a sha256 are used")
@@ -187,7 +184,7 @@ impl Index for PipIndex<'_> {
 ///
 /// # Errors
 /// When the file is not a wheel, or its metadata is missing or longer than 4 MiB.
-pub fn read_metadata(wheel: impl Read + Seek) -> Result<String> {
+pub fn read_metadata(wheel: std::fs::File) -> Result<String> {
     let bad = |error: zip::result::ZipError| Error::new(format!("not a wheel: {error}"));
     let mut archive = zip::ZipArchive::new(wheel).map_err(bad)?;
     let is_metadata = |name: &str| {

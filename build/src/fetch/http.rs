@@ -18,9 +18,6 @@ pub(super) const NETWORK_HINT: &str =
 /// The longest index page that is read, in bytes; the largest known is about a third of it.
 const PAGE_LIMIT: u64 = 128 << 20;
 
-/// The longest part of a file that is taken, in bytes.
-const LONGEST_PART: u64 = 1 << 20;
-
 /// A page and where redirections ended, against which its links are resolved.
 pub(super) struct Page {
     pub(super) text: String,
@@ -64,7 +61,7 @@ pub(crate) fn pause(attempt: u32) -> Duration {
 /// Opens a file for reading; also says its length in bytes where the server does.
 pub(super) fn open(agent: &ureq::Agent, url: &str) -> Result<(impl Read, Option<u64>), Refusal> {
     // A server that compresses on the way would compress an archive once more, for nothing.
-    let response = request(agent, url, &[("accept", "*/*"), ("accept-encoding", "identity")])?;
+    let response = request(agent, url, "*/*", "identity")?;
     let length = response.body().content_length();
     Ok((response.into_body().into_reader(), length))
 }
@@ -89,7 +86,7 @@ pub(super) fn get_text(agent: &ureq::Agent, url: &str, accept: &str) -> Result<P
 
 fn read_page(agent: &ureq::Agent, url: &str, accept: &str) -> Result<Page, Refusal> {
     use ureq::ResponseExt as _;
-    let mut response = request(agent, url, &[("accept", accept), ("accept-encoding", "gzip")])?;
+    let mut response = request(agent, url, accept, "gzip")?;
     let media_type = response.body().mime_type().unwrap_or_default().to_ascii_lowercase();
     // Links relative to an address with credentials need the same credentials, so it stays the base.
     let has_credentials = split_credentials(url).1.is_some();
@@ -98,41 +95,14 @@ fn read_page(agent: &ureq::Agent, url: &str, accept: &str) -> Result<Page, Refus
     Ok(Page { text: text.map_err(|error| refusal(&error))?, url, media_type })
 }
 
-/// A part of a file, where it begins, and the length of the whole; nothing when the server does not give parts.
-pub(super) fn part(
-    agent: &ureq::Agent,
-    url: &str,
-    range: &str,
-) -> Result<Option<(Vec<u8>, u64, u64)>, Refusal> {
-    let mut response = request(agent, url, &[("accept-encoding", "identity"), ("range", range)])?;
-    if response.status().as_u16() != 206 {
-        return Ok(None);
-    }
-    let stated = response.headers().get("content-range").and_then(|value| value.to_str().ok());
-    let Some((from, to, length)) = stated.and_then(content_range) else { return Ok(None) };
-    let body = response.body_mut().with_config().limit(to - from + 1).read_to_vec();
-    let bytes = body.map_err(|error| refusal(&error))?;
-    Ok((bytes.len() as u64 == to - from + 1).then_some((bytes, from, length)))
-}
-
-/// `bytes first-last/length`, where these make sense and are no more than a part should be.
-fn content_range(text: &str) -> Option<(u64, u64, u64)> {
-    let (range, length) = text.strip_prefix("bytes ")?.split_once('/')?;
-    let (from, to) = range.split_once('-')?;
-    let (from, to, length) = (from.parse().ok()?, to.parse().ok()?, length.parse().ok()?);
-    (from <= to && to < length && to - from < LONGEST_PART).then_some((from, to, length))
-}
-
 fn request(
     agent: &ureq::Agent,
     url: &str,
-    headers: &[(&str, &str)],
+    accept: &str,
+    encoding: &str,
 ) -> Result<ureq::http::Response<ureq::Body>, Refusal> {
     let (url, credentials) = split_credentials(url);
-    let mut request = agent.get(&url);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
+    let mut request = agent.get(&url).header("accept", accept).header("accept-encoding", encoding);
     if let Some(credentials) = credentials {
         request = request.header("authorization", format!("Basic {}", BASE64.encode(credentials)));
     }
@@ -201,15 +171,6 @@ fn unescape(text: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn parts_make_sense() {
-        assert_eq!(content_range("bytes 2-4/10"), Some((2, 4, 10)));
-        for text in ["bytes 4-2/10", "bytes 2-10/10", "bytes 2-4/*", "bytes 0-9999999/10000000", "2-4/10", ""]
-        {
-            assert_eq!(content_range(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn credentials_stay_out_of_messages() {

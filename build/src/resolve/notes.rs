@@ -93,14 +93,15 @@ fn passed_over(
                 for requirement in active(&requires, None, offers) {
                     obstacles.extend(explain::obstacles(offers, requirement, solution)?);
                 }
-                obstacles.sort();
+                // What cannot be had at all explains more than what was chosen instead.
+                obstacles.sort_by_key(|obstacle| (obstacle.contains(", while "), obstacle.clone()));
                 obstacles.dedup();
                 let more = obstacles.len().saturating_sub(MOST_OBSTACLES);
                 obstacles.truncate(MOST_OBSTACLES);
                 match (obstacles.is_empty(), more) {
                     (true, _) => "does not go together with the rest".to_owned(),
                     (_, 0) => format!("requires {}", obstacles.join("; ")),
-                    _ => format!("requires {}; and {more} more that cannot be had", obstacles.join("; ")),
+                    _ => format!("requires {}; and {more} more", obstacles.join("; ")),
                 }
             }
         },
