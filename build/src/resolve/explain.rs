@@ -200,24 +200,12 @@ fn line(offers: &Offers<'_>, missing: &Missing) -> String {
     format!("`{}` (for {}): {why}", missing.name, some(&missing.by))
 }
 
-/// Why a requirement is not met by a solution that it was no part of; empty when it would be.
+/// The packages that requirements lead to and that cannot be had, each with the reason.
 ///
 /// # Errors
 /// When the index fails.
-pub(super) fn obstacles(
-    offers: &Offers<'_>,
-    requirement: &Requirement,
-    solution: &Solution,
-) -> Result<Vec<String>> {
-    let name = PackageName::new(requirement.name.as_ref())?;
-    if let Some((version, _)) = solution.get(&name) {
-        let specifiers = specifiers(offers, requirement);
-        let fits = range::of_specifiers(&specifiers).contains(&Point::new(version.clone()));
-        let obstacle = (!fits).then(|| format!("`{name}{specifiers}`, while {version} is chosen"));
-        return Ok(obstacle.into_iter().collect());
-    }
-    let found = missing::all(offers, &[requirement])?;
-    let obstacle = |one: &Missing| match &one.why {
+pub(super) fn lacking(offers: &Offers<'_>, requirements: &[&Requirement]) -> Result<Vec<String>> {
+    let reason = |one: &Missing| match &one.why {
         Why::Unknown => format!("`{}`, which does not exist", one.name),
         Why::NoneUsable(_) if offers.target.is_guest() => {
             format!("`{}`, which has no recipe and no usable release", one.name)
@@ -230,7 +218,28 @@ pub(super) fn obstacles(
             format!("`{}{specifiers}`, whose newest usable release is {newest}", one.name)
         }
     };
-    Ok(found.iter().map(obstacle).collect())
+    Ok(missing::all(offers, requirements)?.iter().map(reason).collect())
+}
+
+/// How requirements contradict a solution that they are no part of.
+///
+/// # Errors
+/// When a name is malformed.
+pub(super) fn contradicting(
+    offers: &Offers<'_>,
+    requirements: &[&Requirement],
+    solution: &Solution,
+) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for requirement in requirements {
+        let name = PackageName::new(requirement.name.as_ref())?;
+        let Some((version, _)) = solution.get(&name) else { continue };
+        let specifiers = specifiers(offers, requirement);
+        if !range::of_specifiers(&specifiers).contains(&Point::new(version.clone())) {
+            found.push(format!("`{name}{specifiers}`, while {version} is chosen"));
+        }
+    }
+    Ok(found)
 }
 
 /// A reason in a proof.

@@ -89,13 +89,12 @@ fn passed_over(
             Err(why) => format!("cannot be used: {why}"),
             Ok(candidate) => {
                 let requires = candidate.requires(name, offers.recipes);
-                let mut obstacles = Vec::new();
-                for requirement in active(&requires, None, offers) {
-                    obstacles.extend(explain::obstacles(offers, requirement, solution)?);
-                }
+                let required: Vec<_> = active(&requires, None, offers).collect();
+                let mut obstacles = explain::lacking(offers, &required)?;
                 // What cannot be had at all explains more than what was chosen instead.
-                obstacles.sort_by_key(|obstacle| (obstacle.contains(", while "), obstacle.clone()));
-                obstacles.dedup();
+                if obstacles.is_empty() {
+                    obstacles = explain::contradicting(offers, &required, solution)?;
+                }
                 let more = obstacles.len().saturating_sub(MOST_OBSTACLES);
                 obstacles.truncate(MOST_OBSTACLES);
                 match (obstacles.is_empty(), more) {
