@@ -80,6 +80,21 @@ impl Place {
         wheel::write(&self.path(folder), name, version, &requires, &[(&format!("{name}.py"), b"x = 1\n")])
     }
 
+    /// Leaves in the lock file what recipes and the sysroot are built with.
+    fn keep_only_tools(&self) {
+        let mut pins = include_str!("../src/plan.rs").to_owned();
+        for recipe in fs::read_dir(self.path("checkout/recipes")).unwrap() {
+            pins += &fs::read_to_string(recipe.unwrap().path().join("recipe.toml")).unwrap_or_default();
+        }
+        let text = self.lock();
+        let is_tool = |entry: &&str| {
+            let name = entry.split("name = \"").nth(1).and_then(|rest| rest.split('"').next());
+            name.is_none_or(|name| pins.contains(&format!("\"{name}==")))
+        };
+        let kept: Vec<_> = text.split("[[wheel]]").filter(is_tool).collect();
+        self.write("checkout/eryx.lock", kept.join("[[wheel]]"));
+    }
+
     fn lock(&self) -> String {
         fs::read_to_string(self.path("checkout/eryx.lock")).unwrap()
     }
@@ -509,6 +524,33 @@ fn upgrades_change_the_lock_file_for_what_is_named() {
     place.wheel("links", "z", "1", &[]);
     let expected = "error: some packages are not among those that are resolved\n  `z`\n";
     place.expect(&lock(&["x", "--upgrade", "z"]), 1, "", expected);
+}
+
+#[test]
+fn an_upgrade_of_everything_keeps_components_apart() {
+    let place = Place::locked();
+    place.keep_only_tools();
+    let tools = place.lock().matches("[[wheel]]").count();
+    let lock = ["lock", "--offline", "--find-links", "links"];
+    place.wheel("links", "x", "1", &["y>=1"]);
+    place.wheel("links", "w", "1", &["y<3"]);
+    place.wheel("links", "y", "1", &[]);
+    for name in ["x", "w"] {
+        assert_eq!(place.run(&[&lock[..], &[name]].concat()).status, 0, "{name}");
+    }
+    place.wheel("links", "x", "2", &["y>=1"]);
+    place.wheel("links", "y", "2", &[]);
+    place.wheel("links", "y", "4", &[]);
+    // Each has its newest release, though they share a package that one of them wants old.
+    let expected = "\
+`x-1-py3-none-any.whl` goes away
+`x-2-py3-none-any.whl` is new
+`y-1-py3-none-any.whl` goes away
+`y-2-py3-none-any.whl` is new
+`y-4-py3-none-any.whl` is new
+";
+    place.expect(&[&lock[..], &["--upgrade"]].concat(), 0, expected, "");
+    assert_eq!(place.lock().matches("[[wheel]]").count(), tools + 4, "no tool is touched");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use eryx_build::digest::Digest;
 use eryx_build::error::{Error, Result};
 use eryx_build::index::{CoreMetadata, Index, Project, ProjectFile};
-use eryx_build::lock::{Lock, LockedWheel};
+use eryx_build::lock::{Lock, LockedWheel, Moves};
 use eryx_build::name::PackageName;
 use eryx_build::resolve::{
     Chosen, Closure, Recipes, Request, Requirement, Upgrade, Version, parse_constraints, parse_requests,
@@ -674,9 +674,9 @@ fn upgrades_move_what_is_named_and_nothing_else() {
         let request = Request { upgrade: &upgrade, ..Request::new(&requests) };
         let closure = resolve(&request, &Book::usual(), &mut lock, &index).unwrap();
         assert_eq!(chosen(&closure), expected, "{upgrade:?}");
-        let moved =
-            closure.wheels().map(|(name, _)| name.clone()).filter(|name| upgrade.moves(name)).collect();
-        lock.drop_superseded(&moved, &closure.wheels().map(|(_, file)| file.to_owned()).collect());
+        let mut moves = Moves::new(upgrade.clone());
+        closure.wheels().for_each(|(name, file)| moves.note(name, file));
+        lock.drop_superseded(&moves);
         let locked: Vec<_> =
             lock.wheels().map(|wheel| format!("{} {} wheel", wheel.name, wheel.version)).collect();
         assert_eq!(locked, expected, "{upgrade:?}");

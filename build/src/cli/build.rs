@@ -1,6 +1,6 @@
 //! `bundle`, `plan` and `fetch`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -15,8 +15,7 @@ use crate::index::PipIndex;
 use crate::invocation::verb;
 use crate::layout::Layout;
 use crate::local;
-use crate::lock::{Lock, LockedWheel};
-use crate::name::PackageName;
+use crate::lock::{Lock, LockedWheel, Moves};
 use crate::plan::{self, COMMAND_WORLD, Form, Input, Kind, Materials, Plan};
 use crate::recipe::{Catalog, parse_parts};
 use crate::report::{self, Outcome, Report};
@@ -90,7 +89,7 @@ impl Session {
             false => arguments.packages.clone(),
             true => catalog.iter().filter(|one| one.is_package()).map(|one| one.name.to_string()).collect(),
         };
-        self.plan_with(arguments, &catalog, &packages, &Upgrade::Nothing, lock)
+        self.plan_with(arguments, &catalog, &packages, &mut Moves::default(), lock)
     }
 
     /// The plan of packages, of which some may move.
@@ -99,7 +98,7 @@ impl Session {
         arguments: &BundleArgs,
         catalog: &Catalog,
         packages: &[String],
-        upgrade: &Upgrade,
+        moves: &mut Moves,
         lock: &mut Lock,
     ) -> Result<Plan> {
         let pins_path = self.layout.checkout.join("sysroot/toolchain.toml");
@@ -120,25 +119,25 @@ impl Session {
             implied: &tzdata,
             constraints: &constraints(arguments)?,
             local: &wheels,
-            upgrade,
+            upgrade: &moves.upgrade,
             ..Request::new(&requirements)
         };
         let closure = resolve(&request, catalog, lock, &index)?;
         for note in &closure.notes {
             self.report.line(&format!("note: {note}"));
         }
-        let moves = |name: &PackageName| upgrade.moves(name);
-        let moved: BTreeSet<_> = closure.wheels().map(|(name, _)| name.clone()).filter(moves).collect();
-        let in_use = closure.wheels().map(|(_, file)| file.to_owned()).collect::<BTreeSet<_>>();
-        let state = Mutex::new((lock, moved, in_use));
+        closure.wheels().for_each(|(name, file)| moves.note(name, file));
+        let state = Mutex::new((lock, moves));
         let tools = |requires: &[String]| {
             let mut state = state.lock().map_err(|_| Error::new("a thread panicked"))?;
-            let (lock, moved, in_use) = &mut *state;
-            let wheels = crate::lock::tool_wheels(&parse_requests(requires)?, upgrade, lock, &index)?;
-            in_use.extend(wheels.iter().map(|wheel| wheel.file.clone()));
-            // Tools move only when they are named.
-            if matches!(upgrade, Upgrade::Names(_)) {
-                moved.extend(wheels.iter().map(|wheel| wheel.name.clone()).filter(moves));
+            let (lock, moves) = &mut *state;
+            let wheels = crate::lock::tool_wheels(&parse_requests(requires)?, &moves.upgrade, lock, &index)?;
+            for wheel in &wheels {
+                moves.in_use.insert(wheel.file.clone());
+                // Tools move only when they are named.
+                if matches!(moves.upgrade, Upgrade::Names(_)) {
+                    moves.note(&wheel.name, &wheel.file);
+                }
             }
             Ok(wheels)
         };
@@ -151,10 +150,7 @@ impl Session {
             installed_sdk,
             machine: machine()?,
         };
-        let plan = plan::plan(&materials, &closure, &arguments.world, &form(arguments)?)?;
-        let (lock, moved, in_use) = state.into_inner().map_err(|_| Error::new("a thread panicked"))?;
-        lock.drop_superseded(&moved, &in_use);
-        Ok(plan)
+        plan::plan(&materials, &closure, &arguments.world, &form(arguments)?)
     }
 
     /// Works with the lock file and writes it, or refuses what would change it.
