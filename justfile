@@ -6,7 +6,8 @@ root := justfile_directory()
 manifest := root / "Cargo.toml"
 # Cargo is quiet once there is a program; the first time it has minutes of work to show.
 quiet := if path_exists(root / "target/release/eryx-build") == "true" { "--quiet" } else { "" }
-tool := "cargo run --release " + quiet + " --manifest-path '" + manifest + "' -p eryx-build --"
+# What a verb prints names the commands as they are given here.
+tool := "ERYX_INVOKED_AS=just cargo run --release " + quiet + " --manifest-path '" + manifest + "' -p eryx-build --"
 
 # List what can be done.
 [group('help')]
@@ -29,6 +30,12 @@ bundle *PKG:
 [no-cd]
 plan *PKG:
     @{{ tool }} plan "$@"
+
+# Choose versions and write them to `eryx.lock`, without building; `--upgrade [NAME…]` lets them move.
+[group('build')]
+[no-cd]
+lock *PKG:
+    @{{ tool }} lock "$@"
 
 # Fetch every input of a build; `just bundle --offline …` works afterwards.
 [group('build')]

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::plan::DEFAULT_WORLD;
 
 mod build;
+mod lock;
 mod other;
 mod publish;
 mod store;
@@ -27,6 +28,8 @@ enum Verb {
     Bundle(BundleArgs),
     /// Show the steps of a build and what the cache knows of them.
     Plan(BundleArgs),
+    /// Choose the versions of packages and write them to the lock file; build nothing.
+    Lock(lock::LockArgs),
     /// Run Python code in a component.
     Run(RunArgs),
     /// Compile a component ahead of time: native code for machines like this one, in `COMPONENT.native`.
@@ -89,8 +92,18 @@ enum Verb {
 /// What a build is told.
 #[derive(Debug, Args)]
 struct BundleArgs {
-    /// Packages, such as `numpy`, `numpy==2.5.5` or `jinja2>=3`; none for the bare interpreter.
+    /// Packages, such as `numpy`, `numpy==2.5.5`, `jinja2>=3` or `./x-1.0-py3-none-any.whl`; none for the bare
+    /// interpreter.
     packages: Vec<String>,
+    /// A folder with wheels that count as if they were on the index; may be given several times.
+    #[arg(long, value_name = "DIR")]
+    find_links: Vec<PathBuf>,
+    /// A file with packages and versions that hold where a package is needed, one a line; may be given several times.
+    #[arg(long = "constraint", value_name = "FILE")]
+    constraints: Vec<PathBuf>,
+    /// Fail rather than change the lock file.
+    #[arg(long)]
+    locked: bool,
     /// The WIT world that the component implements.
     #[arg(long, default_value = DEFAULT_WORLD)]
     world: String,
@@ -171,6 +184,7 @@ fn run(verb: Verb) -> Result<u8> {
     match verb {
         Verb::Bundle(arguments) => build::bundle(&arguments),
         Verb::Plan(arguments) => build::plan(&arguments),
+        Verb::Lock(arguments) => lock::lock(&arguments),
         Verb::Fetch { bundle, all } => build::fetch(&bundle, all),
         Verb::Vendor(arguments) => store::vendor(&arguments),
         Verb::Why(arguments) => store::why(&arguments),

@@ -7,7 +7,9 @@
 
 mod clients;
 pub(crate) mod http;
+mod local;
 mod simple;
+mod sources;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,8 +21,11 @@ use tempfile::NamedTempFile;
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Error, Result};
-use crate::index::{Project, ProjectFile};
+use crate::index::Project;
+use crate::invocation::verb;
 use crate::name::PackageName;
+
+use self::clients::PipSources;
 
 /// A place that may have the bytes of a pin.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,17 +76,21 @@ pub struct FetchOptions {
     pub mirror: Option<PathBuf>,
     /// Where temporary files go; the system's directory for them when absent.
     pub scratch: Option<PathBuf>,
+    /// Folders whose files belong to the projects of pip's indexes, as pip's `--find-links` has it.
+    pub find_links: Vec<PathBuf>,
 }
 
 /// Fetches pins and asks package indexes; one value serves all threads and remembers what it has asked.
 pub struct Fetcher {
     options: FetchOptions,
     agent: ureq::Agent,
-    pip_indexes: OnceLock<Result<Vec<String>>>,
+    pip_sources: OnceLock<Result<PipSources>>,
     debian_archives: OnceLock<Result<Vec<String>>>,
     projects: Mutex<BTreeMap<PackageName, Option<Arc<Project>>>>,
     /// Files that were downloaded whole only to read their metadata: the download that follows is free.
     kept: Mutex<BTreeMap<Digest, Arc<NamedTempFile>>>,
+    /// Files of the user's by what they hold.
+    given: Mutex<BTreeMap<Digest, PathBuf>>,
 }
 
 /// Why an attempt failed: the origin's fault, so that the next one is tried, or ours, so that none is.
@@ -97,11 +106,17 @@ impl Fetcher {
         Self {
             options,
             agent: http::agent(),
-            pip_indexes: OnceLock::new(),
+            pip_sources: OnceLock::new(),
             debian_archives: OnceLock::new(),
             projects: Mutex::default(),
             kept: Mutex::default(),
+            given: Mutex::default(),
         }
+    }
+
+    /// Names a file of this machine that had these bytes; it is looked at before any origin, and checked like one.
+    pub fn give(&self, sha256: Digest, path: PathBuf) {
+        lock(&self.given).insert(sha256, path);
     }
 
     /// Whether network requests are forbidden.
@@ -156,18 +171,21 @@ impl Fetcher {
         if let Some(known) = lock(&self.projects).get(name) {
             return Ok(known.clone());
         }
-        if self.options.offline {
+        let found = self.ask_sources(name)?.map(Arc::new);
+        if found.is_none() && self.options.offline {
             return Err(Error::new(format!("cannot look up `{name}` on pip's index: offline")).hint(
                 "run the same command without `--offline` once; what it finds is kept in the lock file",
             ));
         }
-        let found = self.ask_indexes(name)?.map(Arc::new);
         lock(&self.projects).insert(name.clone(), found.clone());
         Ok(found)
     }
 
     /// The text at an address.
     pub(crate) fn text(&self, url: &str) -> Result<String> {
+        if let Some(path) = local::path_of(url) {
+            return std::fs::read_to_string(&path).context(|| format!("cannot read `{}`", path.display()));
+        }
         if self.options.offline {
             return Err(Error::new(format!("cannot get `{}`: offline", http::redact(url))));
         }
@@ -179,31 +197,24 @@ impl Fetcher {
         }
     }
 
-    fn ask_indexes(&self, name: &PackageName) -> Result<Option<Project>> {
-        let indexes = self.pip_indexes.get_or_init(clients::pip_indexes).clone()?;
-        let mut files: BTreeMap<String, ProjectFile> = BTreeMap::new();
-        let mut found = false;
-        for index in &indexes {
-            let url = format!("{}/{name}/", index.trim_end_matches('/'));
-            match http::get_text(&self.agent, &url, simple::ACCEPT) {
-                Ok(page) => {
-                    found = true;
-                    let listed = simple::parse(name, &page)
-                        .context(|| format!("cannot read the index page `{}`", http::redact(&url)))?;
-                    for file in listed {
-                        // As pip does, indexes are merged; of equal names the first index wins.
-                        files.entry(file.file.clone()).or_insert(file);
-                    }
-                }
-                Err(refusal) if refusal.missing => {}
-                Err(refusal) => {
-                    return Err(Error::new(format!("cannot look up `{name}` on pip's index"))
-                        .detail(format!("`{}`: {}", http::redact(&url), refusal.why))
-                        .hint(http::NETWORK_HINT));
-                }
-            }
-        }
-        Ok(found.then(|| Project { name: name.clone(), files: files.into_values().collect() }))
+    /// Where this machine may have the file of a pin, with what the path is of.
+    fn paths(&self, pin: &Pin) -> Vec<(&'static str, PathBuf)> {
+        let given = lock(&self.given).get(&pin.sha256).cloned().map(|path| ("", path));
+        let mirror = self.options.mirror.as_ref().map(|mirror| ("mirror ", mirror.join(&pin.file)));
+        let links = self.options.find_links.iter().map(|folder| ("", folder.join(&pin.file)));
+        given.into_iter().chain(mirror).chain(links.filter(|(_, path)| path.exists())).collect()
+    }
+
+    /// Whether a file can probably be had without the network.
+    #[must_use]
+    pub fn has_at_hand(&self, pin: &Pin) -> bool {
+        let listed = |origin: &Origin| match origin {
+            Origin::Pypi { project, file } => self.pypi_urls(project, file).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let mut urls = pin.origins.iter().flat_map(listed);
+        self.paths(pin).iter().any(|(_, path)| path.exists())
+            || urls.any(|url| local::path_of(&url).is_some())
     }
 
     fn obtain(&self, pin: &Pin, progress: &dyn Fn(u64, Option<u64>)) -> Result<Staged> {
@@ -214,12 +225,18 @@ impl Fetcher {
             )));
         }
         let mut failures = Vec::new();
-        if let Some(mirror) = &self.options.mirror {
-            let path = mirror.join(&pin.file);
+        for (what, path) in self.paths(pin) {
             match self.take_from_path(pin, &path, progress) {
                 Ok(staged) => return Ok(staged),
                 Err(Failure::Local(error)) => return Err(error),
-                Err(Failure::Origin(why)) => failures.push(format!("mirror `{}`: {why}", path.display())),
+                Err(Failure::Origin(why)) => failures.push(format!("{what}`{}`: {why}", path.display())),
+            }
+        }
+        for origin in &pin.origins {
+            match self.take_from_origin(pin, origin, progress, &mut failures) {
+                Ok(Some(staged)) => return Ok(staged),
+                Ok(None) => {}
+                Err(error) => return Err(error),
             }
         }
         if self.options.offline {
@@ -229,14 +246,7 @@ impl Fetcher {
             ))
             .detail(format!("sha256 {}", pin.sha256))
             .details(failures)
-            .hint("run `eryx-build fetch` with the network first"));
-        }
-        for origin in &pin.origins {
-            match self.take_from_origin(pin, origin, progress, &mut failures) {
-                Ok(Some(staged)) => return Ok(staged),
-                Ok(None) => {}
-                Err(error) => return Err(error),
-            }
+            .hint(format!("run {} with the network first", verb("fetch"))));
         }
         if pin.origins.is_empty() {
             failures.push("the pin names no origin".to_owned());
@@ -255,6 +265,17 @@ impl Fetcher {
         progress: &dyn Fn(u64, Option<u64>),
         failures: &mut Vec<String>,
     ) -> Result<Option<Staged>> {
+        if self.options.offline {
+            // What pip is configured for may lie on this machine.
+            let Origin::Pypi { project, file } = origin else { return Ok(None) };
+            for url in self.pypi_urls(project, file).unwrap_or_default() {
+                if let Some(path) = local::path_of(&url) {
+                    let attempt = self.take_from_path(pin, &path, progress);
+                    return sort_failure(attempt, &format!("`{}`", path.display()), failures);
+                }
+            }
+            return Ok(None);
+        }
         let urls = match origin {
             Origin::Crate { name, version } => {
                 let attempt = match clients::crate_file(name, version) {
@@ -317,6 +338,9 @@ impl Fetcher {
         url: &str,
         progress: &dyn Fn(u64, Option<u64>),
     ) -> Result<Staged, Failure> {
+        if let Some(path) = local::path_of(url) {
+            return self.take_from_path(pin, &path, progress);
+        }
         let mut attempt = 0;
         loop {
             attempt += 1;

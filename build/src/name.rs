@@ -7,6 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
 
+/// The longest name, in bytes: with a version, a digest and a suffix it still fits into the name of a file.
+const LONGEST: usize = 150;
+
 /// The name of a Python distribution in its normalised form.
 ///
 /// The form is the one of PEP 503: lower-case ASCII letters and digits, with runs of `-`, `_` and `.` between
@@ -19,8 +22,8 @@ impl PackageName {
     /// Checks and normalises `text`.
     ///
     /// # Errors
-    /// When `text` is not a valid distribution name: it must be ASCII letters, digits, `-`, `_` and `.`, and
-    /// begin and end with a letter or a digit.
+    /// When `text` is not a valid distribution name: it must be ASCII letters, digits, `-`, `_` and `.`, begin and end
+    /// with a letter or a digit, and have at most 150 bytes.
     pub fn new(text: &str) -> Result<Self> {
         let invalid = |why: &str| {
             Error::new(format!("invalid package name `{}`: {why}", text.escape_debug())).hint(
@@ -29,6 +32,9 @@ impl PackageName {
         };
         if text.is_empty() {
             return Err(invalid("it is empty"));
+        }
+        if text.len() > LONGEST {
+            return Err(invalid(&format!("it is longer than {LONGEST} bytes")));
         }
         let mut name = String::with_capacity(text.len());
         for letter in text.chars() {

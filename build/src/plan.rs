@@ -18,8 +18,12 @@ use crate::resolve::{Chosen, Closure};
 use crate::store::tree_digest;
 
 mod model;
+mod names;
+
+use names::names;
 
 pub use model::{Form, Input, Kind, Parts, Plan, Step};
+pub use names::in_file;
 
 /// The world of a component that is asked for without naming one.
 pub const DEFAULT_WORLD: &str = "sandbox";
@@ -397,23 +401,13 @@ impl Planner<'_> {
             };
             inputs.insert(format!("package/{}", chosen.name()), Input::Step(place));
         }
-        let names: Vec<_> = closure.named.iter().map(PackageName::as_str).collect();
-        let mut names = if names.is_empty() { "python".to_owned() } else { names.join("+") };
-        // Another world makes another program of the same packages, which must not take its name.
-        if world != DEFAULT_WORLD {
-            names = format!("{names}.{world}");
-        }
-        for (differs, word) in
-            [(form.dynamic, "dynamic"), (form.cold && !form.dynamic && world != COMMAND_WORLD, "cold")]
-        {
-            if differs {
-                names = format!("{names}.{word}");
-            }
-        }
-        let name = format!("component {names}");
+        let names = names(&closure.named, world, form);
+        let file = in_file(&names);
+        let name = format!("component {file}");
         let listed = self.listed(closure, &name, &inputs);
         let parts = Parts {
             names,
+            file,
             world: world.to_owned(),
             form: form.clone(),
             named: closure.named.clone(),
@@ -431,7 +425,7 @@ impl Planner<'_> {
         let place = self.add(&name, Kind::Component(Box::new(parts.clone())), params, inputs);
         let inputs = Inputs::from([("component".to_owned(), Input::Step(place))]);
         let params = json!({ "checks": parts.checks });
-        Ok(self.add(&format!("check {}", parts.names), Kind::Check(Box::new(parts)), params, inputs))
+        Ok(self.add(&format!("check {}", parts.file), Kind::Check(Box::new(parts)), params, inputs))
     }
 
     /// What the manifest says: every pinned file and every file or directory of the checkout that any step of the

@@ -23,10 +23,12 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::check;
+use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::manifest::Manifest;
 use crate::oci::model::{Annotations, Descriptor, EMPTY, EMPTY_BYTES, Manifest as OciManifest};
 use crate::oci::{Pulled as Named, Registry, is_tag};
+use crate::plan::in_file;
 
 pub use inspect::{inspect_file, inspect_remote, wit_of_file, wit_of_remote};
 pub use pull::{Pulled, pull};
@@ -89,7 +91,7 @@ pub fn publish(registry: &Registry, publication: &Publication<'_>) -> Result<Pub
     let config_descriptor = Descriptor::of(CONFIG, &config);
     registry.push_bytes(&config_descriptor, &config)?;
     let mut layer = Descriptor::new(WASM, manifest.sha256, manifest.size);
-    layer.annotations.insert(TITLE.to_owned(), format!("{}.wasm", manifest.names));
+    layer.annotations.insert(TITLE.to_owned(), format!("{}.wasm", in_file(&manifest.names)));
     let sent = if registry.push_file(&layer, component)? { manifest.size } else { 0 };
     let mut main = OciManifest::new(WASM, config_descriptor, layer);
     main.annotations = annotations(&manifest, publication.origin);
@@ -107,7 +109,7 @@ pub fn publish(registry: &Registry, publication: &Publication<'_>) -> Result<Pub
         (statement::MEDIA_TYPE, "intoto.json", &statement),
     ] {
         let mut layer = Descriptor::of(kind, bytes);
-        layer.annotations.insert(TITLE.to_owned(), format!("{}.{suffix}", manifest.names));
+        layer.annotations.insert(TITLE.to_owned(), format!("{}.{suffix}", in_file(&manifest.names)));
         registry.push_bytes(&layer, bytes)?;
         let mut referrer = OciManifest::new(kind, Descriptor::of(EMPTY, EMPTY_BYTES), layer);
         referrer.subject = Some(subject.clone());
@@ -136,6 +138,9 @@ fn pretty(value: &Value) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The longest tag that registries take, in bytes.
+const LONGEST_TAG: usize = 128;
+
 /// The versions in a component, such as `3.14.5-numpy-2.5.5`.
 fn version_tag(manifest: &Manifest) -> String {
     let mut tag = manifest.version_of("cpython").unwrap_or("0").to_owned();
@@ -145,7 +150,12 @@ fn version_tag(manifest: &Manifest) -> String {
     if !manifest.kind().is_empty() {
         tag.push_str(&format!("-{}", manifest.kind()));
     }
-    tag.replace(['+', '!'], "_").chars().take(128).collect()
+    let tag = tag.replace(['+', '!'], "_");
+    match tag.get(..LONGEST_TAG - 13) {
+        // Two long lists that begin alike are two tags.
+        Some(begin) if tag.len() > LONGEST_TAG => format!("{begin}-{}", Digest::of(tag.as_bytes()).short()),
+        _ => tag,
+    }
 }
 
 /// The config of a wasm artifact: what the component imports and exports.

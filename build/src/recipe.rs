@@ -16,8 +16,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use pep440_rs::Version;
-use pep508_rs::{Requirement, VerbatimUrl};
+use pep508_rs::Requirement;
 use serde::Serialize;
+use url::Url;
 
 use crate::digest::Digest;
 use crate::name::PackageName;
@@ -59,7 +60,7 @@ pub struct Recipe {
     /// Recipes compiled for the guest before this one, whose headers and archives it sees, in link order.
     pub requires_host: Vec<PackageName>,
     /// Python packages that this one imports.
-    pub requires_run: Vec<Requirement<VerbatimUrl>>,
+    pub requires_run: Vec<Requirement<Url>>,
     /// What later recipes may compile and link against.
     pub provides: Provides,
     /// Python code that `check` runs in the component; it fails by raising.

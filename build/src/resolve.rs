@@ -1,17 +1,19 @@
 //! From what a user names to a closed set of packages with exact versions.
 //!
-//! A name with a recipe is always taken from its recipe. Any other name is taken from the lock when an entry
-//! satisfies everything that is asked of it, and else the newest fitting wheel of the index is chosen and
-//! added to the lock. The search is greedy and restarts when a choice turns out wrong: it walks from the
-//! requests through the requirements, chooses for every name the newest version that fits all that is wanted
-//! so far, and starts again when a later wish contradicts; when nothing fits, it gives up the newest version of
-//! whoever wants it, if there is another one.
+//! A name with a recipe is always taken from its recipe, and a wheel that is given as a file is the only version of
+//! its package. Any other name is taken from the lock when an entry satisfies all requirements, else the newest fitting
+//! wheel of the index is chosen and added to the lock. The search is complete (`solve`): when there is a set of versions
+//! that meets all requirements, it finds one. Which versions may be chosen at all follows pip: a pre-release when a
+//! requirement names one or nothing else fits, a withdrawn release when a requirement pins it.
 
-mod candidate;
 mod environment;
 mod explain;
 mod metadata;
-mod search;
+mod missing;
+mod notes;
+mod offer;
+mod range;
+mod solve;
 pub(crate) mod tools;
 mod wheel;
 
@@ -19,15 +21,21 @@ pub use pep440_rs::Version;
 
 pub use self::environment::Target;
 pub use self::metadata::{Metadata, parse_metadata};
-pub use self::wheel::WheelName;
+pub use self::wheel::{WheelName, project_has};
+use std::collections::{BTreeMap, BTreeSet};
+
+use self::offer::{Candidate, Offers};
+use self::solve::Solution;
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::fetch::Pin;
 use crate::index::Index;
-use crate::lock::Lock;
+use crate::lock::{Lock, LockedWheel};
 use crate::name::PackageName;
 
-/// A requirement on a Python package (PEP 508).
-pub type Requirement = pep508_rs::Requirement<pep508_rs::VerbatimUrl>;
+/// A requirement on a Python package (PEP 508). Its address, if it has one, is taken as it is: another type of that crate
+/// puts variables of the environment into it.
+pub type Requirement = pep508_rs::Requirement<url::Url>;
 
 /// What the recipes can provide.
 pub trait Recipes {
@@ -37,6 +45,59 @@ pub trait Recipes {
     fn requires(&self, name: &PackageName) -> Vec<Requirement>;
     /// All packages with a recipe.
     fn names(&self) -> Vec<PackageName>;
+    /// What a recipe gives that is no package, such as `a C library`; nothing for a package or an unknown name.
+    fn no_package(&self, name: &PackageName) -> Option<&'static str>;
+}
+
+/// What to resolve.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// What the user names.
+    pub requirements: &'a [Requirement],
+    /// What is needed besides, without being named.
+    pub implied: &'a [Requirement],
+    /// What holds for packages if they are needed at all, as pip's constraint files have it.
+    pub constraints: &'a [Requirement],
+    /// Wheels that are given as files: each is the only version of its package.
+    pub local: &'a [LockedWheel],
+    /// What need not stay at the version that the lock has.
+    pub upgrade: &'a Upgrade,
+    /// Who makes the request, for messages.
+    pub from: &'a str,
+}
+
+impl<'a> Request<'a> {
+    /// Requirements by name, without anything else.
+    #[must_use]
+    pub fn new(requirements: &'a [Requirement]) -> Self {
+        let from = "the command line";
+        let upgrade = &Upgrade::Nothing;
+        Self { requirements, implied: &[], constraints: &[], local: &[], upgrade, from }
+    }
+}
+
+/// The packages that need not stay at the version that the lock has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Upgrade {
+    /// None.
+    #[default]
+    Nothing,
+    /// These.
+    Names(BTreeSet<PackageName>),
+    /// All.
+    Everything,
+}
+
+impl Upgrade {
+    /// Whether a package may move.
+    #[must_use]
+    pub fn moves(&self, name: &PackageName) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Names(names) => names.contains(name),
+            Self::Everything => true,
+        }
+    }
 }
 
 /// What a component is made of, apart from the interpreter.
@@ -46,6 +107,19 @@ pub struct Closure {
     pub named: Vec<PackageName>,
     /// These and everything that they require, sorted by name.
     pub packages: Vec<Chosen>,
+    /// What the user should know of the choice, a sentence each: releases that were passed over, requests that do not
+    /// apply.
+    pub notes: Vec<String>,
+}
+
+impl Closure {
+    /// The names and files of its wheels.
+    pub fn wheels(&self) -> impl Iterator<Item = (&PackageName, &str)> {
+        self.packages.iter().filter_map(|package| match package {
+            Chosen::Wheel { name, pin, .. } => Some((name, pin.file.as_str())),
+            Chosen::Recipe { .. } => None,
+        })
+    }
 }
 
 /// A package of a closure.
@@ -112,9 +186,44 @@ pub fn parse_requests<S: AsRef<str>>(texts: &[S]) -> Result<Vec<Requirement>> {
         .hint("write `numpy`, `numpy==2.5.5`, `'jinja2>=3'` or `'pkg[extra]'`"))
 }
 
+/// Reads a file of constraints: a requirement a line, without extras; `#` begins a comment.
+///
+/// # Errors
+/// When a line is something else; all such lines are in one error.
+pub fn parse_constraints(text: &str) -> Result<Vec<Requirement>> {
+    let mut constraints = Vec::new();
+    let mut problems = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.split_once('#').map_or(line, |(line, _)| line).trim();
+        if line.is_empty() {
+            continue;
+        }
+        match parse_requirement(line) {
+            Ok(constraint) if constraint.extras.is_empty() => constraints.push(constraint),
+            Ok(_) => problems.push(format!("line {}: a constraint has no extras", index + 1)),
+            Err(why) => problems.push(format!("line {}: {why}", index + 1)),
+        }
+    }
+    if problems.is_empty() {
+        return Ok(constraints);
+    }
+    Err(Error::new("expected a package with versions on each line").details(problems))
+}
+
 fn parse_requirement(text: &str) -> Result<Requirement, String> {
-    use pep508_rs::{Pep508ErrorSource, VersionOrUrl};
-    let requirement: Requirement = text.trim().parse().map_err(|error: pep508_rs::Pep508Error| {
+    let requirement = parse_dependency(text)?;
+    match requirement.version_or_url {
+        Some(pep508_rs::VersionOrUrl::Url(_)) => {
+            Err("an address is not supported, only a name with versions".to_owned())
+        }
+        _ => Ok(requirement),
+    }
+}
+
+/// Reads a requirement that may name an address; whether that matters is known only when it applies.
+fn parse_dependency(text: &str) -> Result<Requirement, String> {
+    use pep508_rs::Pep508ErrorSource;
+    text.trim().parse().map_err(|error: pep508_rs::Pep508Error<url::Url>| {
         match error.message {
             // One line only: what follows are pictures of the text with a marker under it.
             Pep508ErrorSource::String(message) => {
@@ -124,48 +233,115 @@ fn parse_requirement(text: &str) -> Result<Requirement, String> {
             }
             other => other.to_string(),
         }
-    })?;
-    match requirement.version_or_url {
-        Some(VersionOrUrl::Url(_)) => {
-            Err("an address is not supported, only a name with versions".to_owned())
-        }
-        _ => Ok(requirement),
-    }
+    })
 }
 
-/// Chooses the packages of a component: `requests` and everything that they require, for the guest.
+/// Chooses the packages of a component: the requested ones and everything that they require, for the guest.
 ///
-/// What the index is asked about is added to `lock`; a lock that has everything makes no request.
+/// What the index gave is added to `lock`; a lock that has everything makes no request.
 ///
 /// # Errors
-/// When a name or a version is unknown, requirements contradict each other, a package needs native code and has
-/// no recipe, or the index cannot be asked. The error says who wants what.
+/// When no set of versions meets all requirements, a name or an extra is unknown, a package needs native code and has
+/// no recipe, or the index cannot be asked. The error states all packages that cannot be had, and what requires them.
 pub fn resolve(
-    requests: &[Requirement],
+    request: &Request<'_>,
     recipes: &dyn Recipes,
     lock: &mut Lock,
     index: &dyn Index,
 ) -> Result<Closure> {
     let target = Target::guest()?;
-    let found = search::run(
-        &search::Question { requests, recipes, target: &target, index, from: "the command line" },
-        lock,
-    )?;
+    let offers = Offers::new(request, recipes, &target, index, lock);
+    explain::check_requests(&offers)?;
+    let found = choose(&offers)?;
+    explain::check_extras(&offers, &found.solution)?;
+    let notes = notes::all(&offers, &found.solution)?;
     let mut named = Vec::new();
-    for request in requests {
-        named.push(PackageName::new(request.name.as_ref())?);
+    for requirement in solve::active(request.requirements, None, &offers) {
+        named.push(PackageName::new(requirement.name.as_ref())?);
     }
     named.sort();
     named.dedup();
-    let packages = found.into_iter().map(|(name, choice)| match choice.pick {
-        candidate::Pick::Recipe(version) => Chosen::Recipe { name, version },
-        candidate::Pick::Wheel(wheel) => Chosen::Wheel {
+    keep(lock, &found);
+    let package = |(name, chosen): (PackageName, Choice)| match chosen.candidate {
+        Candidate::Recipe(version) => Chosen::Recipe { name, version },
+        Candidate::Wheel(wheel) => Chosen::Wheel {
             name,
             version: wheel.version.clone(),
             pin: wheel.pin(),
             license: wheel.license,
-            requires: choice.edges,
+            requires: chosen.edges,
         },
-    });
-    Ok(Closure { named, packages: packages.collect() })
+    };
+    Ok(Closure { named, packages: found.choices.into_iter().map(package).collect(), notes })
+}
+
+/// What the lock says of a wheel that is given as a file, from its name, its digest and length, and its metadata.
+///
+/// # Errors
+/// Why it is no wheel for a component.
+pub fn given_wheel(
+    file: &str,
+    name: &WheelName,
+    (sha256, size): (Digest, u64),
+    metadata: &str,
+) -> Result<LockedWheel, String> {
+    let target = Target::guest().map_err(|error| error.to_string())?;
+    if target.rank(name).is_none() {
+        return Err("by its name it is for other machines or another Python".to_owned());
+    }
+    let wheel = offer::wheel_of(file, sha256, Some(size), metadata, &target)?;
+    if wheel.name != name.name || wheel.version != name.version {
+        return Err(format!("its metadata is that of `{}` {}", wheel.name, wheel.version));
+    }
+    Ok(LockedWheel { local: true, ..wheel })
+}
+
+/// The answer for one package.
+struct Choice {
+    candidate: Candidate,
+    /// The packages that it requires, sorted.
+    edges: Vec<PackageName>,
+}
+
+struct Found {
+    solution: Solution,
+    choices: BTreeMap<PackageName, Choice>,
+}
+
+/// Searches, and explains why there is nothing to find.
+fn choose(offers: &Offers<'_>) -> Result<Found> {
+    let requests: Vec<_> =
+        offers.request.requirements.iter().chain(offers.request.implied).cloned().collect();
+    let found =
+        solve::solve(offers, &requests).map_err(|error| explain::broken_off(offers, &requests, error));
+    let solution = match found? {
+        Ok(solution) => solution,
+        Err(conflict) => return Err(explain::no_solution(offers, &requests, conflict)?),
+    };
+    let mut choices = BTreeMap::new();
+    for (name, (version, _)) in &solution {
+        let candidate = offers.candidate(name, version)?.map_err(Error::new)?;
+        choices.insert(name.clone(), Choice { candidate, edges: Vec::new() });
+    }
+    for (owner, requirement) in solve::constraints_in(offers, &requests, &solution)? {
+        let name = PackageName::new(requirement.name.as_ref())?;
+        // A package may require itself with an extra; that is no edge.
+        if let Some(choice) = owner.filter(|owner| *owner != name).and_then(|owner| choices.get_mut(&owner)) {
+            choice.edges.push(name);
+        }
+    }
+    for choice in choices.values_mut() {
+        choice.edges.sort();
+        choice.edges.dedup();
+    }
+    Ok(Found { solution, choices })
+}
+
+/// Puts what was chosen into the lock.
+fn keep(lock: &mut Lock, found: &Found) {
+    for choice in found.choices.values() {
+        if let Candidate::Wheel(wheel) = &choice.candidate {
+            lock.insert(wheel.clone());
+        }
+    }
 }

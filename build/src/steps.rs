@@ -17,6 +17,7 @@ use crate::recipe::{Patch, Source};
 use crate::report::Report;
 
 pub mod component;
+mod contents;
 pub mod cpython;
 pub mod cpython_dev;
 pub mod cross;

@@ -25,6 +25,7 @@ mod run;
 mod session_code;
 #[path = "e2e/state.rs"]
 mod state;
+mod wheel;
 #[path = "e2e/wheels.rs"]
 mod wheels;
 

@@ -16,14 +16,14 @@ use eryx_build::digest::Digest;
 use eryx_build::error::{Error, Result};
 use eryx_build::execute::{Executor, Status, action_of, show};
 use eryx_build::fetch::{FetchOptions, Fetcher};
-use eryx_build::index::{Index, Project, ProjectFile};
+use eryx_build::index::{CoreMetadata, Index, Project, ProjectFile};
 use eryx_build::layout::Layout;
 use eryx_build::lock::{Lock, LockedWheel};
 use eryx_build::name::PackageName;
 use eryx_build::plan::{Form, Input, Materials, Plan, plan};
 use eryx_build::recipe::{Catalog, parse_parts};
 use eryx_build::report::Report;
-use eryx_build::resolve::{Chosen, Closure, parse_requests, resolve};
+use eryx_build::resolve::{Chosen, Closure, Request, parse_requests, resolve};
 use eryx_build::store::{Output, Record, Store};
 use eryx_build::why;
 
@@ -49,7 +49,7 @@ impl Index for NoIndex {
         Err(Error::new(format!("the index is asked for `{name}`")))
     }
 
-    fn metadata(&self, file: &ProjectFile) -> Result<String> {
+    fn metadata(&self, file: &ProjectFile) -> Result<CoreMetadata> {
         Err(Error::new(format!("the index is asked for the metadata of `{}`", file.file)))
     }
 }
@@ -66,6 +66,8 @@ fn tools(requires: &[String]) -> Result<Vec<LockedWheel>> {
             sha256: Digest::of(text.as_bytes()),
             size: None,
             license: None,
+            extras: Vec::new(),
+            local: false,
             requires: Vec::new(),
         })
     };
@@ -76,7 +78,7 @@ fn closure_of(catalog: &Catalog, packages: &[&str]) -> Closure {
     let mut wanted = packages.to_vec();
     wanted.push("tzdata");
     let requests = parse_requests(&wanted).unwrap();
-    let mut closure = resolve(&requests, catalog, &mut Lock::default(), &NoIndex).unwrap();
+    let mut closure = resolve(&Request::new(&requests), catalog, &mut Lock::default(), &NoIndex).unwrap();
     closure.named = packages.iter().map(|name| PackageName::new(name).unwrap()).collect();
     closure
 }

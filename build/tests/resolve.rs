@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use eryx_build::digest::Digest;
 use eryx_build::error::{Error, Result};
-use eryx_build::index::{Index, Project, ProjectFile};
-use eryx_build::lock::{Lock, tool_wheels};
+use eryx_build::index::{CoreMetadata, Index, Project, ProjectFile};
+use eryx_build::lock::{Lock, LockedWheel, Moves};
 use eryx_build::name::PackageName;
-use eryx_build::resolve::{Chosen, Closure, Recipes, Requirement, Version, parse_requests, resolve};
+use eryx_build::resolve::{
+    Chosen, Closure, Recipes, Request, Requirement, Upgrade, Version, parse_constraints, parse_requests,
+    resolve,
+};
 
 fn name(text: &str) -> PackageName {
     PackageName::new(text).unwrap()
@@ -28,15 +31,9 @@ impl Memory {
         let entry = self.projects.entry(name(project));
         let found = entry.or_insert_with(|| Project { name: name(project), files: Vec::new() });
         found.files.push(ProjectFile {
-            project: name(project),
-            file: file.to_owned(),
-            url: format!("https://files.example/{file}"),
             sha256: Some(Digest::of(file.as_bytes())),
             size: Some(file.len() as u64),
-            requires_python: None,
-            yanked: false,
-            has_metadata: false,
-            metadata_sha256: None,
+            ..ProjectFile::new(name(project), file.to_owned(), format!("https://files.example/{file}"))
         });
         found.files.last_mut().unwrap()
     }
@@ -52,6 +49,25 @@ impl Memory {
     fn wheel(&mut self, project: &str, version: &str, requires: &[&str]) -> &mut ProjectFile {
         self.tagged(project, version, "py3-none-any", requires)
     }
+
+    /// Adds wheels written as `name version: requirement, requirement`.
+    fn wheels(lines: &[&str]) -> Self {
+        let mut index = Self::default();
+        for line in lines {
+            let (head, requires) = line.split_once(':').unwrap_or((line, ""));
+            let (project, version) = head.split_once(' ').unwrap();
+            let requires: Vec<_> =
+                requires.split("& ").map(str::trim).filter(|one| !one.is_empty()).collect();
+            index.wheel(project, version, &requires);
+        }
+        index
+    }
+
+    /// Adds lines to the metadata of a wheel.
+    fn more(&mut self, file: &str, lines: &str) {
+        let text = self.metadata.get_mut(file).unwrap();
+        *text = text.replacen("\n\n", &format!("\n{lines}\n\n"), 1);
+    }
 }
 
 impl Index for Memory {
@@ -60,9 +76,12 @@ impl Index for Memory {
         Ok(self.projects.get(name).cloned().map(Arc::new))
     }
 
-    fn metadata(&self, file: &ProjectFile) -> Result<String> {
+    fn metadata(&self, file: &ProjectFile) -> Result<CoreMetadata> {
         *self.asked.borrow_mut() += 1;
-        Ok(self.metadata[&file.file].clone())
+        Ok(match self.metadata.get(&file.file) {
+            Some(text) => CoreMetadata::Text(text.clone()),
+            None => CoreMetadata::Malformed(format!("`{}` is not a wheel", file.file)),
+        })
     }
 }
 
@@ -72,7 +91,10 @@ impl Index for Offline {
     fn project(&self, name: &PackageName) -> Result<Option<Arc<Project>>> {
         Err(Error::new(format!("`{name}` was asked for offline")))
     }
-    fn metadata(&self, file: &ProjectFile) -> Result<String> {
+    fn offline(&self) -> bool {
+        true
+    }
+    fn metadata(&self, file: &ProjectFile) -> Result<CoreMetadata> {
         Err(Error::new(format!("`{}` was asked for offline", file.file)))
     }
 }
@@ -93,7 +115,12 @@ impl Book {
             (
                 "pydantic",
                 "2.13.0",
-                &["pydantic-core==2.50.4", "typing-extensions>=4.14", "tzdata; sys_platform == 'win32'"],
+                &[
+                    "pydantic-core==2.50.4",
+                    "typing-extensions>=4.14",
+                    "tzdata; sys_platform == 'win32'",
+                    "email-validator>=2; extra == 'email'",
+                ],
             ),
             ("pydantic-core", "2.50.4", &["typing-extensions>=4.14"]),
         ])
@@ -110,10 +137,17 @@ impl Recipes for Book {
     fn names(&self) -> Vec<PackageName> {
         self.0.keys().cloned().collect()
     }
+    fn no_package(&self, name: &PackageName) -> Option<&'static str> {
+        (name.as_str() == "zlib").then_some("a C library")
+    }
 }
 
 fn run(requests: &[&str], recipes: &Book, lock: &mut Lock, index: &dyn Index) -> Result<Closure> {
-    resolve(&parse_requests(requests)?, recipes, lock, index)
+    resolve(&Request::new(&parse_requests(requests)?), recipes, lock, index)
+}
+
+fn tool_wheels(requires: &[Requirement], lock: &mut Lock, index: &dyn Index) -> Result<Vec<LockedWheel>> {
+    eryx_build::lock::tool_wheels(requires, &Upgrade::Nothing, lock, index)
 }
 
 fn chosen(closure: &Closure) -> Vec<String> {
@@ -178,6 +212,23 @@ fn the_lock_wins_over_newer_versions_until_it_does_not_fit() {
     assert_eq!(lock.wheels().count(), 2);
 }
 
+/// What is chosen, or the error, for each case: wheels, requests, packages.
+#[track_caller]
+fn table(cases: &[(&[&str], &[&str], &str)]) {
+    for (wheels, requests, expected) in cases {
+        let index = Memory::wheels(wheels);
+        let found = match run(requests, &Book::usual(), &mut Lock::default(), &index) {
+            Ok(closure) => chosen(&closure).join(", ").replace(" wheel", "").replace(" recipe", ""),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(found, *expected, "{requests:?} of {wheels:?}");
+    }
+}
+
+fn notes(requests: &[&str], index: &Memory) -> Vec<String> {
+    run(requests, &Book::usual(), &mut Lock::default(), index).unwrap().notes
+}
+
 #[test]
 fn unfit_files_are_passed_over() {
     let mut index = Memory::default();
@@ -193,24 +244,164 @@ fn unfit_files_are_passed_over() {
     assert_eq!(choose(&["a", "b"], &index), ["a 1.0 wheel", "b 1.0a1 wheel"]);
     assert_eq!(choose(&["a==1.2"], &index), ["a 1.2 wheel"], "who insists gets a yanked version");
     assert_eq!(choose(&["a>=1.4rc1"], &index), ["a 1.4rc1 wheel"], "who asks gets a pre-release");
+    // A specifier of Python that does not parse excludes nothing.
+    index.wheel("c", "1", &[]).requires_python = Some(">=3.6.*".to_owned());
+    assert_eq!(choose(&["c"], &index), ["c 1 wheel"]);
 }
 
 #[test]
-fn metadata_has_the_last_word() {
+fn the_search_is_complete() {
+    table(&[
+        (&["a 2: b>=2", "a 1: b<2", "b 2: c<2", "b 1", "c 2", "c 1"], &["a", "c>=2"], "a 1, b 1, c 2"),
+        (&["a 2: c<2", "a 1: c", "b 1: c>=2", "c 1", "c 2"], &["a", "b"], "a 1, b 1, c 2"),
+        (&["c 1", "c 2", "z 1: c<2"], &["c", "z"], "c 1, z 1"),
+        (&["a 1: b", "b 1: a"], &["a"], "a 1, b 1"),
+        (&["a 2: b==1", "a 1", "b 1: a<2"], &["a"], "a 1"),
+        // A diamond whose tip fits only with an older side.
+        (
+            &["l 2: t>=2", "l 1: t", "r 2: t<2", "r 1: t<3", "t 3", "t 2", "t 1"],
+            &["l>=2", "r"],
+            "l 2, r 1, t 2",
+        ),
+        // What the newest requires does not exist.
+        (&["a 2: nowhere", "a 1"], &["a"], "a 1"),
+        (&["a 2: b>=5", "a 1", "b 1"], &["a"], "a 1"),
+        // A package that requires another version of itself.
+        (&["a 2: a<2", "a 1"], &["a"], "a 1"),
+    ]);
+}
+
+#[test]
+fn seventy_versions_back_are_not_too_many() {
     let mut index = Memory::default();
-    index.wheel("a", "1", &[]);
-    index.wheel("a", "2", &[]);
-    index.metadata.insert(
-        "a-2-py3-none-any.whl".to_owned(),
-        "Name: a\nVersion: 2\nRequires-Python: <3.14\n".to_owned(),
-    );
-    assert_eq!(choose(&["a"], &index), ["a 1 wheel"]);
-    index.wheel("b", "1", &[]);
-    index.metadata.insert("b-1-py3-none-any.whl".to_owned(), "Name: c\nVersion: 1\n".to_owned());
+    for version in 1..=70 {
+        let text = version.to_string();
+        index.wheel("a", &text, &[&format!("b=={version}")]);
+        index.wheel("b", &text, &[if version == 1 { "c>=2" } else { "c<2" }]);
+    }
+    index.wheel("c", "1", &[]);
+    index.wheel("c", "2", &[]);
+    assert_eq!(choose(&["a", "c>=2"], &index), ["a 1 wheel", "b 1 wheel", "c 2 wheel"]);
+    let asked = *index.asked.borrow();
+    assert!(asked <= 3 + 70 + 70 + 2, "{asked} requests");
+    // Without a solution the search ends, too, and the error is short.
+    let error = refuse(&["a>=2", "c>=2"], &index);
+    assert!(error.lines().count() <= 10, "{error}");
+    assert!(error.starts_with("no set of versions meets all requirements\n"), "{error}");
+}
+
+#[test]
+fn a_search_that_is_too_long_says_so() {
+    let mut index = Memory::default();
+    for version in 1..=1600 {
+        index.wheel("a", &version.to_string(), &["nowhere"]);
+    }
     assert_eq!(
-        refuse(&["b"], &index),
-        "cannot choose a version of `b` (wanted by the command line): cannot use `b-1-py3-none-any.whl`: expected the metadata of `b` 1 but found that of `c` 1"
+        refuse(&["a"], &index),
+        "the search for versions gave up after the metadata of 1500 wheels
+  `a`: 1500 versions
+  `nowhere` (for `a` 1600): there is no such package; no recipe has a similar name
+hint: name versions (`name>=version`) of these packages"
     );
+}
+
+#[test]
+fn nothing_is_read_that_is_not_tried() {
+    let mut index = Memory::default();
+    for version in 1..=100 {
+        index.wheel("a", &version.to_string(), &["b"]);
+        index.wheel("b", &version.to_string(), &[]);
+    }
+    assert_eq!(choose(&["a"], &index), ["a 100 wheel", "b 100 wheel"]);
+    assert_eq!(*index.asked.borrow(), 4, "two projects, and the metadata of two wheels");
+}
+
+#[test]
+fn pre_releases_are_for_who_names_one_or_has_nothing_else() {
+    table(&[
+        (&["a 1", "a 2rc1"], &["a"], "a 1"),
+        (&["a 1", "a 2rc1"], &["a>=1"], "a 1"),
+        (&["a 1", "a 2rc1"], &["a>=2rc1"], "a 2rc1"),
+        (&["a 1", "a 2rc1"], &["a>1.dev0"], "a 2rc1"),
+        (&["a 1", "a 2rc1"], &["a!=1.5rc1"], "a 1"),
+        (&["a 1", "a 2rc1"], &["a<=2"], "a 1"),
+        // No final release satisfies the specifier.
+        (&["a 1", "a 2rc1"], &["a>1"], "a 2rc1"),
+        (&["a 1rc1"], &["a"], "a 1rc1"),
+        (&["x 1: a>1", "a 1", "a 2rc1", "a 2rc2"], &["x"], "a 2rc2, x 1"),
+        // One that names it lets it in for all, in whatever order they come.
+        (&["a 1", "a 2rc1", "x 1: a>=2rc1"], &["a", "x"], "a 2rc1, x 1"),
+        // Only both together leave no final release.
+        (&["a 1", "a 3", "a 2rc1", "x 1: a>1", "y 1: a<3"], &["x", "y"], "a 2rc1, x 1, y 1"),
+        // An older release of another package comes before a pre-release.
+        (&["a 1", "a 2rc1", "b 2: c<2", "b 1", "a 3: c>=2", "c 1", "c 2"], &["a>=3", "b"], "a 3, b 1, c 2"),
+    ]);
+    let index = Memory::wheels(&["a 1rc1"]);
+    assert_eq!(notes(&["a"], &index), ["`a` 1rc1 is a pre-release: nothing else can be used"]);
+}
+
+#[test]
+fn withdrawn_releases_are_for_who_pins_one() {
+    let mut index = Memory::wheels(&["a 1", "x 1: a==2", "y 1: a", "z 1: a>=2", "w 2: b", "w 1"]);
+    index.wheel("a", "2", &[]).yanked = true;
+    index.wheel("b", "1", &[]).yanked = true;
+    assert_eq!(choose(&["a"], &index), ["a 1 wheel"]);
+    assert_eq!(choose(&["a==2"], &index), ["a 2 wheel"]);
+    assert_eq!(choose(&["a===2"], &index), ["a 2 wheel"]);
+    assert_eq!(choose(&["y", "x"], &index), ["a 2 wheel", "x 1 wheel", "y 1 wheel"]);
+    assert_eq!(choose(&["w"], &index), ["w 1 wheel"]);
+    for request in ["a==2.*", "a>1", "z", "b"] {
+        assert!(refuse(&[request], &index).contains(" was withdrawn"), "{request}");
+    }
+    assert_eq!(notes(&["a==2"], &index), ["`a` 2 was withdrawn from the index, but is pinned"]);
+    // Of a release that was withdrawn in part, the rest is used.
+    index.wheel("c", "1", &[]).yanked = true;
+    index.tagged("c", "1", "py2.py3-none-any", &[]);
+    assert_eq!(choose(&["c"], &index), ["c 1 wheel"]);
+}
+
+#[test]
+fn metadata_decides_for_its_own_version_only() {
+    let mut index = Memory::wheels(&["a 1", "a 2", "b 1", "b 2", "c 1", "c 2", "d 1", "d 2", "e 1", "e 2"]);
+    index.more("a-2-py3-none-any.whl", "Requires-Python: <3.14");
+    index.more("b-2-py3-none-any.whl", "Requires-Dist: z (>=1.0.*)");
+    index.metadata.insert("c-2-py3-none-any.whl".to_owned(), "Name: z\nVersion: 2\n\n".to_owned());
+    index.metadata.insert("d-2-py3-none-any.whl".to_owned(), "Name: d\nVersion: 3\n\n".to_owned());
+    index.metadata.remove("e-2-py3-none-any.whl");
+    let found = choose(&["a", "b", "c", "d", "e"], &index);
+    assert_eq!(found, ["a 1 wheel", "b 1 wheel", "c 1 wheel", "d 1 wheel", "e 1 wheel"]);
+    let said = notes(&["a", "c"], &index);
+    assert_eq!(
+        said,
+        [
+            "`a` 1 is chosen, not the newest 2, which cannot be used: it is for Python `<3.14`",
+            "`c` 1 is chosen, not the newest 2, which cannot be used: the metadata of `c-2-py3-none-any.whl` is that of `z` 2"
+        ]
+    );
+    let error = refuse(&["b==2"], &index);
+    assert!(error.contains("`b` 2 cannot be used: the metadata has malformed requirements"), "{error}");
+    // Another wheel of the same version may be better.
+    index.tagged("e", "2", "py2.py3-none-any", &[]);
+    assert_eq!(choose(&["e"], &index), ["e 2 wheel"]);
+    // A specifier of Python that does not parse excludes nothing.
+    index.wheel("f", "1", &[]);
+    index.more("f-1-py3-none-any.whl", "Requires-Python: >=3.6.*");
+    assert_eq!(choose(&["f"], &index), ["f 1 wheel"]);
+}
+
+#[test]
+fn addresses_matter_only_where_they_are_required() {
+    let url = "b @ https://x.example/b.whl";
+    let index = Memory::wheels(&[
+        &format!("a 2: {url} ; extra == 'x' & {url} ; sys_platform == 'win32'"),
+        &format!("c 2: {url}"),
+        "c 1",
+        &format!("d 1: {url}"),
+    ]);
+    assert_eq!(choose(&["a", "c"], &index), ["a 2 wheel", "c 1 wheel"]);
+    let error = refuse(&["d"], &index);
+    assert!(error.contains("`d` 1 cannot be used: it requires `b` from an address"), "{error}");
+    assert!(refuse(&["a[x]"], &index).contains("`a[x]` 2 cannot be used: it requires `b` from an address"));
 }
 
 #[test]
@@ -234,25 +425,69 @@ fn extras_and_markers_are_those_of_the_guest() {
 }
 
 #[test]
-fn cycles_are_allowed() {
-    let mut index = Memory::default();
-    index.wheel("a", "1", &["b"]);
-    index.wheel("b", "1", &["a"]);
-    assert_eq!(choose(&["a"], &index), ["a 1 wheel", "b 1 wheel"]);
+fn extras_are_followed_wherever_they_come_from() {
+    let extra = "a 1: b>=2; extra == 'One_Two' & c; extra == 'one-two'";
+    table(&[
+        // However they are spelt.
+        (&[extra, "b 1", "b 2", "c 1"], &["a[one.two]"], "a 1, b 2, c 1"),
+        (&[extra, "b 1", "b 2", "c 1", "x 1: a[ONE-TWO]"], &["x"], "a 1, b 2, c 1, x 1"),
+        (
+            &[extra, "b 1", "b 2", "c 1", "x 1: a[one-two]; extra == 'deep'"],
+            &["x[deep]"],
+            "a 1, b 2, c 1, x 1",
+        ),
+        // An extra late in the walk constrains what was chosen early.
+        (
+            &[extra, "b 1", "b 2", "c 1", "x 1: a[one-two]", "b 3: a<1"],
+            &["b", "a", "x"],
+            "a 1, b 2, c 1, x 1",
+        ),
+        // The extra of an older version is what fits.
+        (&["a 2: b>=2; extra == 'x'", "a 1: b<2; extra == 'x'", "b 1", "b 2"], &["a[x]", "b<2"], "a 1, b 1"),
+        // Two extras at once.
+        (&["a 1: b; extra == 'x' & c; extra == 'y'", "b 1", "c 1"], &["a[x,y]"], "a 1, b 1, c 1"),
+        (&["a 1: b; extra == 'x' & c; extra == 'y'", "b 1", "c 1"], &["a[x]", "a[y]"], "a 1, b 1, c 1"),
+        // Of a package with a recipe.
+        (
+            &["email-validator 2", "email-validator 1", "typing-extensions 4.15"],
+            &["pydantic[email]"],
+            "email-validator 2, pydantic 2.13.0, pydantic-core 2.50.4, typing-extensions 4.15",
+        ),
+        (
+            &["x 1: pydantic[email]", "email-validator 2", "typing-extensions 4.15"],
+            &["x"],
+            "email-validator 2, pydantic 2.13.0, pydantic-core 2.50.4, typing-extensions 4.15, x 1",
+        ),
+        // Unknown ones are errors of who asks.
+        (
+            &["typing-extensions 4.15"],
+            &["pydantic[nosuch]", "numpy[fast]"],
+            "unknown extras\n  `pydantic` 2.13.0 has no extra `nosuch`: it has `email`\n  `numpy` 2.5.5 has no extra `fast`: it has none",
+        ),
+    ]);
+    // An extra without requirements is known by the metadata, in the lock, too; others only warn.
+    let mut index = Memory::wheels(&["a 1", "x 1: a[nosuch]"]);
+    index.more("a-1-py3-none-any.whl", "Provides-Extra: empty");
+    let mut lock = Lock::default();
+    run(&["a[empty]"], &Book::usual(), &mut lock, &index).unwrap();
+    let lock = Lock::parse(&lock.render().unwrap()).unwrap();
+    run(&["a[empty]"], &Book::usual(), &mut lock.clone(), &Offline).unwrap();
+    assert_eq!(notes(&["x"], &index), ["`x` requires the extra `nosuch` of `a`, which 1 does not have"]);
 }
 
 #[test]
-fn a_wrong_choice_is_taken_back() {
-    let mut index = Memory::default();
-    index.wheel("a", "2", &["c<2"]);
-    index.wheel("a", "1", &["c"]);
-    index.wheel("b", "1", &["c>=2"]);
-    index.wheel("c", "1", &[]);
-    index.wheel("c", "2", &[]);
-    assert_eq!(choose(&["a", "b"], &index), ["a 1 wheel", "b 1 wheel", "c 2 wheel"]);
-    // A later wish narrows an earlier choice.
-    index.wheel("z", "1", &["c<2"]);
-    assert_eq!(choose(&["c", "z"], &index), ["c 1 wheel", "z 1 wheel"]);
+fn markers_of_requests_are_those_of_the_guest() {
+    let index = Memory::wheels(&["a 1", "b 1"]);
+    let requests = ["a; sys_platform == 'win32'", "b; sys_platform == 'wasi'"];
+    let closure = run(&requests, &Book::usual(), &mut Lock::default(), &index).unwrap();
+    assert_eq!(
+        (closure.named.as_slice(), chosen(&closure).as_slice()),
+        (&[name("b")][..], &["b 1 wheel".to_owned()][..])
+    );
+    assert_eq!(
+        closure.notes,
+        ["`a ; sys_platform == 'win32'` is left out: its marker does not hold in a component"]
+    );
 }
 
 #[test]
@@ -265,12 +500,24 @@ fn contradictions_name_who_wants_what() {
     index.file("c", "c-3.tar.gz");
     assert_eq!(
         refuse(&["a", "b"], &index),
-        "no version of `c` satisfies all that is wanted of it
-  `<2` is wanted by `a` 1
-  `>=2` is wanted by `b` 1
-  nearest: 2.1, 1
-  all usable versions: 2.1, 1
-  not usable, without a pure-Python (`none-any`) wheel for Python 3.14: 3"
+        "no set of versions meets all requirements
+  the command line requires `a`, `b`
+  `a` 1 requires `c<2`
+  `b` 1 requires `c>=2`
+  usable releases of `c`: 2.1, 1; 3 has only source distributions"
+    );
+    assert_eq!(
+        refuse(&["c>=4"], &index),
+        "`c` cannot be had
+  `c` (for the command line): `>=4` is required, the newest usable release is 2.1
+hint: an older release would do: `c==2.1`"
+    );
+    assert_eq!(
+        refuse(&["c>=3"], &index),
+        "`c` cannot be had
+  `c` (for the command line): `>=3` is required, but 3 has only source distributions; the newest usable release is 2.1
+hint: an older release would do: `c==2.1`
+hint: what must be compiled needs a recipe: `eryx-build recipes` lists them, CONTRIBUTING.md says how to add one"
     );
 }
 
@@ -281,10 +528,9 @@ fn a_recipe_that_does_not_fit_is_told_with_both_versions() {
     let error = run(&["pydantic"], &recipes, &mut Lock::default(), &Offline).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "no version of `pydantic-core` satisfies all that is wanted of it
-  `==2.50.3` is wanted by `pydantic` 2.13.0
-  the only version is 2.50.4: `pydantic-core` is built from its recipe
-hint: ask for `pydantic-core` or `pydantic-core==2.50.4`, or change `recipes/pydantic-core/recipe.toml`"
+        "`pydantic-core` cannot be had
+  `pydantic-core` (for `pydantic` 2.13.0): `==2.50.3` is required, its recipe has 2.50.4
+hint: require `pydantic-core` or `pydantic-core==2.50.4`, or change `recipes/pydantic-core/recipe.toml`"
     );
 }
 
@@ -294,15 +540,18 @@ fn unknown_names_are_gathered() {
     index.wheel("a", "1", &["zzz>=1"]);
     assert_eq!(
         refuse(&["nunpy", "qqqqqq"], &index),
-        "2 packages do not exist
-  `nunpy` (wanted by the command line): similar recipes: `numpy`
-  `qqqqqq` (wanted by the command line): no recipe has a similar name
+        "2 packages cannot be had
+  `nunpy` (for the command line): there is no such package; similar recipes: `numpy`
+  `qqqqqq` (for the command line): there is no such package; no recipe has a similar name
 hint: neither `recipes/` nor pip's index has such a project; `eryx-build recipes` lists the recipes"
     );
-    assert!(refuse(&["a"], &index).contains("`zzz` (wanted by `a` 1)"));
+    assert!(refuse(&["a"], &index).contains("`zzz` (for `a` 1)"));
     let both = refuse(&["nunpy", "numpy==1"], &index);
-    assert!(both.starts_with("some packages cannot be chosen\n  no version of `numpy`"), "{both}");
-    assert!(both.contains("there is no package `nunpy`"), "{both}");
+    assert!(
+        both.contains("`numpy` (for the command line): `==1` is required, its recipe has 2.5.5"),
+        "{both}"
+    );
+    assert!(both.contains("`nunpy` (for the command line): there is no such package"), "{both}");
 }
 
 #[test]
@@ -312,21 +561,193 @@ fn native_packages_need_a_recipe() {
     index.file("native", "native-1.1.tar.gz");
     assert_eq!(
         refuse(&["native"], &index),
-        "`native` has no recipe and no pure-Python (`none-any`) wheel for Python 3.14
-  wanted by the command line
-  these versions have only other wheels or source distributions: 1.1, 1.0
-hint: a package that must be compiled needs a recipe: `eryx-build recipes` lists what can be bundled
-hint: CONTRIBUTING.md says how to add a recipe"
+        "`native` cannot be had
+  `native` (for the command line): no recipe and no usable release: 1.1 has only source distributions
+hint: what must be compiled needs a recipe: `eryx-build recipes` lists them, CONTRIBUTING.md says how to add one"
     );
 }
 
 #[test]
-fn offline_still_offers_similar_names() {
+fn all_that_cannot_be_had_is_reported_at_once_with_what_would_do() {
+    let mut index = Memory::wheels(&[
+        "schema 4.18.0: rust>=0.7",
+        "schema 4.25.1: rust & attrs",
+        "schema 4.17.3: attrs",
+        "attrs 1",
+    ]);
+    index.wheel("client", "2.1", &["fast", "other"]);
+    index.wheel("client", "1.39", &[]);
+    index.wheel("client", "1.40", &["fast"]);
+    index.wheel("other", "1", &["slow"]);
+    for native in ["rust", "fast", "slow"] {
+        index.tagged(native, "1.0", "cp314-cp314-manylinux_2_17_x86_64", &[]);
+    }
     assert_eq!(
-        refuse(&["nunpy"], &Offline),
-        "cannot choose a version of `nunpy` (wanted by the command line): `nunpy` was asked for offline
-hint: recipes with a similar name: `numpy`"
+        refuse(&["schema>=4.18", "client>=2", "attrs"], &index),
+        "3 packages cannot be had
+  `fast` (for `client` 2.1): no recipe and no usable release: 1.0 has no pure-Python (`none-any`) wheel for Python 3.14
+  `rust` (for `schema` 4.25.1): no recipe and no usable release: 1.0 has no pure-Python (`none-any`) wheel for Python 3.14
+  `slow` (for `other` 1): no recipe and no usable release: 1.0 has no pure-Python (`none-any`) wheel for Python 3.14
+hint: an older release would do: `schema<4.18.0` (4.17.3), `client<1.40` (1.39)
+hint: what must be compiled needs a recipe: `eryx-build recipes` lists them, CONTRIBUTING.md says how to add one"
     );
+    // Where nobody insists, the older releases are taken, and that is said.
+    assert_eq!(
+        choose(&["schema", "client"], &index),
+        ["attrs 1 wheel", "client 1.39 wheel", "schema 4.17.3 wheel"]
+    );
+    assert_eq!(
+        notes(&["schema", "client"], &index),
+        [
+            "`client` 1.39 is chosen, not the newest 2.1, which requires `fast`, which has no recipe and no usable release; `slow`, which has no recipe and no usable release",
+            "`schema` 4.17.3 is chosen, not the newest 4.25.1, which requires `rust`, which has no recipe and no usable release"
+        ]
+    );
+    // Twenty of them are as short.
+    let names: Vec<String> = (0..20).map(|number| format!("missing-{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    assert!(refuse(&names, &index).lines().count() <= 10);
+}
+
+#[test]
+fn a_newest_release_that_is_passed_over_is_reported() {
+    let mut index = Memory::wheels(&["a 1", "b 2: c<2", "b 1", "c 1", "c 2"]);
+    index.file("a", "a-2.tar.gz");
+    assert_eq!(
+        notes(&["a"], &index),
+        ["`a` 1 is chosen, not the newest 2, which has only source distributions"]
+    );
+    assert_eq!(notes(&["a<2"], &index), [""; 0], "who wants the old one knows");
+    assert_eq!(
+        notes(&["b", "c>=2"], &index),
+        ["`b` 1 is chosen, not the newest 2, which requires `c<2`, while 2 is chosen"]
+    );
+    // What the lock keeps is no news.
+    let mut lock = Lock::default();
+    run(&["a"], &Book::usual(), &mut lock, &index).unwrap();
+    assert_eq!(run(&["a"], &Book::usual(), &mut lock, &index).unwrap().notes, [""; 0]);
+}
+
+#[test]
+fn what_is_no_package_is_refused() {
+    assert_eq!(
+        refuse(&["zlib", "python", "a"], &Memory::wheels(&["a 1", "zlib 1"])),
+        "expected names of Python packages
+  `zlib` is a C library
+  `python` is the interpreter, which is in every component
+hint: name no package at all for the bare interpreter; C libraries come with what is linked to them"
+    );
+}
+
+#[test]
+fn offline_all_that_is_missing_is_named() {
+    assert_eq!(
+        refuse(&["nunpy", "b"], &Offline),
+        "cannot look up 2 packages on pip's index: offline
+  `b`
+  `nunpy`: similar recipes: `numpy`
+hint: run the same command without `--offline` once; what it finds is kept in the lock file"
+    );
+    // What the lock has is enough, though a newer entry of it leads out of it.
+    let mut lock = Lock::default();
+    let index = Memory::wheels(&["a 1: b<2", "b 1"]);
+    run(&["a"], &Book::usual(), &mut lock, &index).unwrap();
+    let index = Memory::wheels(&["a 2"]);
+    run(&["a>=2"], &Book::usual(), &mut lock, &index).unwrap();
+    let closure = run(&["a<2"], &Book::usual(), &mut lock, &Offline).unwrap();
+    assert_eq!(chosen(&closure), ["a 1 wheel", "b 1 wheel"]);
+}
+
+#[test]
+fn upgrades_move_what_is_named_and_nothing_else() {
+    let mut lock = Lock::default();
+    run(&["a"], &Book::usual(), &mut lock, &Memory::wheels(&["a 1: b", "b 1"])).unwrap();
+    let index = Memory::wheels(&["a 1: b", "a 2: b", "b 1", "b 2"]);
+    let requests = parse_requests(&["a"]).unwrap();
+    for (upgrade, expected) in [
+        (Upgrade::Nothing, ["a 1 wheel", "b 1 wheel"]),
+        (Upgrade::Names([name("b")].into()), ["a 1 wheel", "b 2 wheel"]),
+        (Upgrade::Names([name("a")].into()), ["a 2 wheel", "b 1 wheel"]),
+        (Upgrade::Everything, ["a 2 wheel", "b 2 wheel"]),
+    ] {
+        let mut lock = lock.clone();
+        let request = Request { upgrade: &upgrade, ..Request::new(&requests) };
+        let closure = resolve(&request, &Book::usual(), &mut lock, &index).unwrap();
+        assert_eq!(chosen(&closure), expected, "{upgrade:?}");
+        let mut moves = Moves::new(upgrade.clone());
+        closure.wheels().for_each(|(name, file)| moves.note(name, file));
+        lock.drop_superseded(&moves);
+        let locked: Vec<_> =
+            lock.wheels().map(|wheel| format!("{} {} wheel", wheel.name, wheel.version)).collect();
+        assert_eq!(locked, expected, "{upgrade:?}");
+    }
+}
+
+#[test]
+fn constraints_hold_for_what_is_needed_and_add_nothing() {
+    let index = Memory::wheels(&["a 1: b", "a 2: b", "b 1", "b 2", "b 3rc1", "c 1"]);
+    let requests = parse_requests(&["a"]).unwrap();
+    for (constraints, expected) in [
+        ("", ["a 2 wheel", "b 2 wheel"]),
+        ("b<2 # why\n\nc\n", ["a 2 wheel", "b 1 wheel"]),
+        ("A<2\nb==1", ["a 1 wheel", "b 1 wheel"]),
+        ("b>=3rc1", ["a 2 wheel", "b 3rc1 wheel"]),
+        ("b<2; sys_platform == 'win32'", ["a 2 wheel", "b 2 wheel"]),
+    ] {
+        let constraints = parse_constraints(constraints).unwrap();
+        let request = Request { constraints: &constraints, ..Request::new(&requests) };
+        let closure = resolve(&request, &Book::usual(), &mut Lock::default(), &index).unwrap();
+        assert_eq!((chosen(&closure).as_slice(), closure.notes.len()), (&expected.map(str::to_owned)[..], 0));
+    }
+    let constraints = parse_constraints("b>5").unwrap();
+    let request = Request { constraints: &constraints, ..Request::new(&requests) };
+    let error = resolve(&request, &Book::usual(), &mut Lock::default(), &index).unwrap_err().to_string();
+    assert!(error.contains("`b` (for `a` 2): `>5` is required, the newest usable release is 2"), "{error}");
+    assert_eq!(
+        parse_constraints("a>=1\n-r x\nb[c]\nd @ https://x.example/d").unwrap_err().to_string(),
+        "expected a package with versions on each line
+  line 2: expected package name starting with an alphanumeric character, found `-`
+  line 3: a constraint has no extras
+  line 4: an address is not supported, only a name with versions"
+    );
+}
+
+#[test]
+fn changes_of_a_lock_are_listed() {
+    let (mut one, mut other) = (Lock::default(), Lock::default());
+    run(&["a", "b"], &Book::usual(), &mut one, &Memory::wheels(&["a 1", "b 1"])).unwrap();
+    run(&["a", "b"], &Book::usual(), &mut other, &Memory::wheels(&["a 2", "b 1: c", "c 1"])).unwrap();
+    assert_eq!(
+        one.changes(&other),
+        [
+            "`a-1-py3-none-any.whl` goes away",
+            "`a-2-py3-none-any.whl` is new",
+            "`b-1-py3-none-any.whl` changes",
+            "`c-1-py3-none-any.whl` is new"
+        ]
+    );
+    assert_eq!(one.changes(&one), [""; 0]);
+}
+
+#[test]
+fn a_given_wheel_is_the_only_version() {
+    let index = Memory::wheels(&["a 2: b", "a 1", "b 1", "x 1: a"]);
+    let mut lock = Lock::default();
+    run(&["a==1"], &Book::usual(), &mut lock, &index).unwrap();
+    let mut given = lock.wheels().next().unwrap().clone();
+    given.local = true;
+    given.requires = parse_requests(&["b"]).unwrap();
+    let requests = parse_requests(&["a", "x"]).unwrap();
+    let local = [given];
+    let request = Request { local: &local, ..Request::new(&requests) };
+    let closure = resolve(&request, &Book::usual(), &mut lock, &index).unwrap();
+    assert_eq!(chosen(&closure), ["a 1 wheel", "b 1 wheel", "x 1 wheel"]);
+    let newer = parse_requests(&["a>=2"]).unwrap();
+    let request = Request { local: &local, ..Request::new(&newer) };
+    let error = resolve(&request, &Book::usual(), &mut lock, &index).unwrap_err().to_string();
+    assert!(error.contains("`>=2` is required, the given wheel has 1"), "{error}");
+    // By its name alone it is not chosen again.
+    assert_eq!(chosen(&run(&["a"], &Book::usual(), &mut lock, &index).unwrap()), ["a 2 wheel", "b 1 wheel"]);
 }
 
 #[test]
@@ -385,7 +806,17 @@ fn tools_must_be_exact() {
 
 fn full_lock() -> Lock {
     let mut index = Memory::default();
-    index.wheel("a", "1", &["b (>=1,<3) ; (python_version>'3' and extra=='x') or os_name == \"nt\"", "b"]);
+    index.wheel(
+        "a",
+        "1",
+        &[
+            "b (>=1,<3) ; (python_version>'3' and extra=='x') or os_name == \"nt\"",
+            "b",
+            // A variable of the environment stays what it is.
+            "c @ https://x.example/${HOME} ; extra == 'c'",
+        ],
+    );
+    index.more("a-1-py3-none-any.whl", "Provides-Extra: empty\nProvides-Extra: x");
     index.wheel("b", "1.10", &[]).size = None;
     let mut lock = Lock::default();
     run(&["a"], &Book::usual(), &mut lock, &index).unwrap();
@@ -409,9 +840,11 @@ file = \"a-1-py3-none-any.whl\"
 sha256 = \"{}\"
 size = 20
 license = \"MIT\"
+extras = [\"empty\"]
 requires = [
     \"b>=1,<3 ; (python_full_version >= '3.1' and extra == 'x') or os_name == 'nt'\",
     \"b\",
+    \"c @ https://x.example/$%7BHOME%7D ; extra == 'c'\",
 ]
 
 [[wheel]]

@@ -9,15 +9,17 @@ use super::BundleArgs;
 use crate::backing::{Backings, Folder, Mode, Remote};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
-use crate::execute::{Executor, show};
+use crate::execute::{Executor, Status, show};
 use crate::fetch::{FetchOptions, Fetcher, Pin};
 use crate::index::PipIndex;
+use crate::invocation::verb;
 use crate::layout::Layout;
-use crate::lock::Lock;
+use crate::local;
+use crate::lock::{Lock, LockedWheel, Moves};
 use crate::plan::{self, COMMAND_WORLD, Form, Input, Kind, Materials, Plan};
 use crate::recipe::{Catalog, parse_parts};
 use crate::report::{self, Outcome, Report};
-use crate::resolve::{parse_requests, resolve};
+use crate::resolve::{Request, Requirement, Upgrade, parse_constraints, parse_requests, resolve};
 use crate::steps::component::{COMPONENT, MANIFEST};
 use crate::steps::toolchain;
 use crate::store::Store;
@@ -35,8 +37,12 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn open(arguments: &BundleArgs) -> Result<Self> {
         let layout = Layout::discover()?;
-        let options =
-            FetchOptions { offline: arguments.offline, mirror: arguments.mirror.clone(), scratch: None };
+        let options = FetchOptions {
+            offline: arguments.offline,
+            mirror: arguments.mirror.clone(),
+            scratch: None,
+            find_links: arguments.find_links.clone(),
+        };
         let jobs = arguments
             .jobs
             .or_else(|| std::thread::available_parallelism().ok().map(std::num::NonZero::get))
@@ -71,50 +77,113 @@ impl Session {
         }
     }
 
+    /// The plan of the named packages; what was chosen for it is written to the lock file.
     pub(super) fn plan(&self, arguments: &BundleArgs) -> Result<Plan> {
-        self.plan_of(arguments, false)
+        self.with_lock(arguments, |lock| self.plan_of(arguments, false, lock))
     }
 
-    /// The plan of the named packages, or of all that recipes give.
-    pub(super) fn plan_of(&self, arguments: &BundleArgs, all: bool) -> Result<Plan> {
+    /// The plan of the named packages, or of all that recipes give, for a lock.
+    pub(super) fn plan_of(&self, arguments: &BundleArgs, all: bool, lock: &mut Lock) -> Result<Plan> {
         let catalog = Catalog::load(&self.layout.recipes())?;
-        let pins_path = self.layout.checkout.join("sysroot/toolchain.toml");
-        let text =
-            fs::read_to_string(&pins_path).context(|| format!("cannot read `{}`", pins_path.display()))?;
-        let pins = parse_parts("sysroot/toolchain.toml", &text)?;
-        let lock_path = self.layout.lock();
-        let lock = Mutex::new(Lock::load(&lock_path)?);
-        let index = PipIndex::new(&self.fetcher);
         let packages = match all {
             false => arguments.packages.clone(),
             true => catalog.iter().filter(|one| one.is_package()).map(|one| one.name.to_string()).collect(),
         };
-        let requests = parse_requests(&packages)?;
-        let mut wanted = requests.clone();
+        self.plan_with(arguments, &catalog, &packages, &mut Moves::default(), lock)
+    }
+
+    /// The plan of packages, of which some may move.
+    pub(super) fn plan_with(
+        &self,
+        arguments: &BundleArgs,
+        catalog: &Catalog,
+        packages: &[String],
+        moves: &mut Moves,
+        lock: &mut Lock,
+    ) -> Result<Plan> {
+        let pins_path = self.layout.checkout.join("sysroot/toolchain.toml");
+        let text =
+            fs::read_to_string(&pins_path).context(|| format!("cannot read `{}`", pins_path.display()))?;
+        let pins = parse_parts("sysroot/toolchain.toml", &text)?;
+        let tell = |text: &str| self.report.line(text);
+        let index = PipIndex::new(&self.fetcher, &tell);
+        let named = local::read(packages)?;
+        for given in &named.wheels {
+            self.fetcher.give(given.wheel.sha256, given.path.clone());
+        }
+        let wheels: Vec<LockedWheel> = named.wheels.into_iter().map(|given| given.wheel).collect();
         // Time zones are data that the standard library expects beside it.
-        wanted.extend(parse_requests(&["tzdata"])?);
-        let closure = {
-            let mut lock = lock.lock().map_err(|_| Error::new("a thread panicked"))?;
-            let mut closure = resolve(&wanted, &catalog, &mut lock, &index)?;
-            closure.named = resolve_names(&requests)?;
-            closure
+        let tzdata = parse_requests(&["tzdata"])?;
+        let requirements = parse_requests(&named.requirements)?;
+        let request = Request {
+            implied: &tzdata,
+            constraints: &constraints(arguments)?,
+            local: &wheels,
+            upgrade: &moves.upgrade,
+            ..Request::new(&requirements)
         };
+        let closure = resolve(&request, catalog, lock, &index)?;
+        for note in &closure.notes {
+            self.report.line(&format!("note: {note}"));
+        }
+        closure.wheels().for_each(|(name, file)| moves.note(name, file));
+        let state = Mutex::new((lock, moves));
         let tools = |requires: &[String]| {
-            let mut lock = lock.lock().map_err(|_| Error::new("a thread panicked"))?;
-            crate::lock::tool_wheels(&parse_requests(requires)?, &mut lock, &index)
+            let mut state = state.lock().map_err(|_| Error::new("a thread panicked"))?;
+            let (lock, moves) = &mut *state;
+            let wheels = crate::lock::tool_wheels(&parse_requests(requires)?, &moves.upgrade, lock, &index)?;
+            for wheel in &wheels {
+                moves.in_use.insert(wheel.file.clone());
+                // Tools move only when they are named.
+                if matches!(moves.upgrade, Upgrade::Names(_)) {
+                    moves.note(&wheel.name, &wheel.file);
+                }
+            }
+            Ok(wheels)
         };
         let installed_sdk = installed_sdk()?;
         let materials = Materials {
             checkout: &self.layout.checkout,
-            catalog: &catalog,
+            catalog,
             pins: &pins,
             tools: &tools,
             installed_sdk,
             machine: machine()?,
         };
-        let plan = plan::plan(&materials, &closure, &arguments.world, &form(arguments)?)?;
-        lock.into_inner().map_err(|_| Error::new("a thread panicked"))?.save(&lock_path)?;
-        Ok(plan)
+        plan::plan(&materials, &closure, &arguments.world, &form(arguments)?)
+    }
+
+    /// Works with the lock file and writes it, or refuses what would change it.
+    pub(super) fn with_lock<T>(
+        &self,
+        arguments: &BundleArgs,
+        work: impl FnOnce(&mut Lock) -> Result<T>,
+    ) -> Result<T> {
+        let path = self.layout.lock();
+        let old = Lock::load(&path)?;
+        let mut lock = old.clone();
+        let done = work(&mut lock)?;
+        let changes = old.changes(&lock);
+        if !arguments.locked {
+            lock.save(&path)?;
+        } else if !changes.is_empty() {
+            return Err(Error::new(format!("`{}` would change", path.display()))
+                .details(changes)
+                .hint(format!("{} with the same packages writes it", verb("lock"))));
+        }
+        Ok(done)
+    }
+
+    /// Works with the lock file as it is, which stays so.
+    pub(super) fn beside_lock<T>(
+        &self,
+        arguments: &BundleArgs,
+        work: impl FnOnce(&mut Lock) -> Result<T>,
+    ) -> Result<T> {
+        match arguments.locked {
+            true => self.with_lock(arguments, work),
+            false => work(&mut Lock::load(&self.layout.lock())?),
+        }
     }
 }
 
@@ -134,14 +203,15 @@ fn form(arguments: &BundleArgs) -> Result<Form> {
     })
 }
 
-fn resolve_names(requests: &[crate::resolve::Requirement]) -> Result<Vec<crate::name::PackageName>> {
-    let mut names = requests
-        .iter()
-        .map(|request| crate::name::PackageName::new(request.name.as_ref()))
-        .collect::<Result<Vec<_>>>()?;
-    names.sort();
-    names.dedup();
-    Ok(names)
+/// What the files of constraints say.
+fn constraints(arguments: &BundleArgs) -> Result<Vec<Requirement>> {
+    let mut all = Vec::new();
+    for path in &arguments.constraints {
+        let text = fs::read_to_string(path).context(|| format!("cannot read `{}`", path.display()))?;
+        let read = parse_constraints(&text).map_err(|error| error.context(format!("`{}`", path.display())));
+        all.extend(read?);
+    }
+    Ok(all)
 }
 
 fn installed_sdk() -> Result<Option<(PathBuf, Digest)>> {
@@ -166,14 +236,14 @@ fn machine() -> Result<String> {
 
 pub(super) fn plan(arguments: &BundleArgs) -> Result<u8> {
     let session = Session::open(arguments)?;
-    let plan = session.plan(arguments)?;
+    let plan = session.beside_lock(arguments, |lock| session.plan_of(arguments, false, lock))?;
     print!("{}", show(&plan, &session.executor().status(&plan)?));
     Ok(0)
 }
 
 pub(super) fn fetch(arguments: &BundleArgs, all: bool) -> Result<u8> {
     let session = Session::open(arguments)?;
-    let plan = session.plan_of(arguments, all)?;
+    let plan = session.with_lock(arguments, |lock| session.plan_of(arguments, all, lock))?;
     println!("{} files are in the store", fetch_all(&session, &plan)?.len());
     Ok(0)
 }
@@ -207,11 +277,41 @@ pub(super) struct Bundled {
     size: u64,
 }
 
+/// Refuses a build offline that lacks files, and names all of them.
+fn check_files(session: &Session, plan: &Plan) -> Result<()> {
+    if !session.fetcher.offline() {
+        return Ok(());
+    }
+    let (mut certain, mut lacking) = (false, BTreeMap::new());
+    for (step, status) in plan.steps.iter().zip(session.executor().status(plan)?) {
+        // Crates may come whole from a mirror; a step that waits may turn out to be known.
+        let waits = matches!(status, Status::After(_)) || matches!(step.kind, Kind::Crates);
+        for input in step.inputs.values().filter(|_| status != Status::Hit) {
+            let Input::Pin(pin) = input else { continue };
+            if session.store.blob(pin.sha256)?.is_none() && !session.fetcher.has_at_hand(pin) {
+                certain |= !waits;
+                lacking.insert(&pin.file, pin.sha256);
+            }
+        }
+    }
+    if !certain {
+        return Ok(());
+    }
+    let message = match lacking.len() {
+        1 => "a file is not in the store, and offline forbids fetching it".to_owned(),
+        count => format!("{count} files are not in the store, and offline forbids fetching them"),
+    };
+    Err(Error::new(message)
+        .details(lacking.iter().map(|(file, sha256)| format!("`{file}` (sha256 {sha256})")))
+        .hint(format!("run {} with the network first", verb("fetch"))))
+}
+
 /// Builds, and puts the result into `dist/`.
 fn make(session: &Session, plan: &Plan) -> Result<Bundled> {
+    check_files(session, plan)?;
     let result = session.executor().run(plan)?;
     let names = match plan.steps.last().map(|step| &step.kind) {
-        Some(Kind::Check(parts)) => parts.names.clone(),
+        Some(Kind::Check(parts)) => parts.file.clone(),
         _ => return Err(Error::new("the plan does not end in a checked component")),
     };
     let component = result.join(COMPONENT);

@@ -9,6 +9,7 @@ use crate::check::{self, CheckOptions, Package};
 use crate::command::Failed;
 use crate::error::{Context, Error, Result};
 use crate::execute::work_prefix;
+use crate::invocation::verb;
 use crate::layout::{FAILED, Layout};
 use crate::name::PackageName;
 use crate::recipe::Catalog;
@@ -82,6 +83,11 @@ pub(super) fn recipes(affected_by: &[String]) -> Result<u8> {
     let catalog = Catalog::load(&Layout::discover()?.recipes())?;
     if !affected_by.is_empty() {
         let changed = affected_by.iter().map(|name| PackageName::new(name)).collect::<Result<Vec<_>>>()?;
+        // A change may have removed a recipe, so that a name without one is no error.
+        for name in changed.iter().filter(|name| catalog.get(name).is_none()) {
+            let near = catalog.nearest(name.as_str()).map(|near| format!("; did you mean `{near}`?"));
+            eprintln!("warning: there is no recipe `{name}`{}", near.unwrap_or_default());
+        }
         for name in catalog.affected_by(&changed) {
             println!("{name}");
         }
@@ -133,7 +139,10 @@ pub(super) fn shell(step: &str) -> Result<u8> {
     match found.pop() {
         Some((_, path)) => interactive(&path),
         None => Err(Error::new(format!("expected a kept work directory of step `{step}` but found none"))
-            .hint("only a step that failed keeps its work directory; `plan` shows the names of steps")),
+            .hint(format!(
+                "only a step that failed keeps its work directory; {} shows the names of steps",
+                verb("plan")
+            ))),
     }
 }
 

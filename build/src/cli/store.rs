@@ -13,6 +13,7 @@ use crate::backing::Folder;
 use crate::diff;
 use crate::error::{Context, Error, Result};
 use crate::execute::action_of;
+use crate::invocation::verb;
 use crate::layout::Layout;
 use crate::plan::Kind;
 use crate::rebuild::rebuild;
@@ -53,7 +54,7 @@ pub(super) struct VendorArgs {
 
 pub(super) fn why(arguments: &BundleArgs) -> Result<u8> {
     let session = Session::open(arguments)?;
-    let plan = session.plan(arguments)?;
+    let plan = session.beside_lock(arguments, |lock| session.plan_of(arguments, false, lock))?;
     let reasons = why::why(&session.executor(), &plan)?;
     print!("{}", why::show(&reasons, &plan));
     Ok(0)
@@ -146,7 +147,8 @@ fn remove_old(folder: &Path, limits: &Limits) -> Result<u64> {
 
 pub(super) fn vendor(arguments: &VendorArgs) -> Result<u8> {
     let session = Session::open(&arguments.bundle)?;
-    let plan = session.plan_of(&arguments.bundle, arguments.all)?;
+    let plan = session
+        .with_lock(&arguments.bundle, |lock| session.plan_of(&arguments.bundle, arguments.all, lock))?;
     let pins = fetch_all(&session, &plan)?;
     let folder = &arguments.directory;
     let doing = || format!("cannot write to `{}`", folder.display());
@@ -205,8 +207,10 @@ pub(super) fn verify(arguments: &VerifyArgs) -> Result<u8> {
     let mut error = Error::new(format!("step `{}` gives something else the second time", difference.step))
         .details(difference.files);
     if arguments.prefix.is_none() {
-        error =
-            error.hint(format!("to look at both, run `verify --step \"{}\" --prefix DIR`", difference.step));
+        error = error.hint(format!(
+            "to look at both, run {}",
+            verb(&format!("verify --step \"{}\" --prefix DIR", difference.step))
+        ));
     }
     Err(error)
 }

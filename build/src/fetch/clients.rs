@@ -11,24 +11,45 @@ use crate::error::{Context, Error, Result};
 /// Base addresses of Debian archives, separated by spaces; takes the place of apt's.
 const DEBIAN_VARIABLE: &str = "ERYX_DEBIAN_MIRROR";
 
-/// pip's own parser merges its defaults, its configuration files and its environment variables.
+/// pip's own parser merges its defaults, its configuration files and its environment variables. The answer is one line
+/// with a mark, since the start of an interpreter may print other things.
 const ASK_PIP: &str = "\
+import json
 from pip._internal.commands import create_command
 options, _ = create_command('download').parser.parse_args([])
-for url in [] if options.no_index else [options.index_url, *options.extra_index_urls]:
-    print(url)
+indexes = [] if options.no_index else [options.index_url, *options.extra_index_urls]
+print('\\npip-sources', json.dumps({'indexes': indexes, 'links': options.find_links}))
 ";
 
-/// The base addresses of the indexes that pip is configured for, the main one first.
-pub(super) fn pip_indexes() -> Result<Vec<String>> {
-    let text = ask("python3", &["-c", ASK_PIP]).map_err(|error| {
-        error.hint("pip says which index to use; `python3 -m pip --version` must work on the build machine")
-    })?;
-    let indexes: Vec<String> = words(&text);
-    if indexes.is_empty() {
+/// What begins the line of pip's answer.
+const PIP_ANSWER: &str = "pip-sources ";
+
+/// Where pip looks for projects.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+pub(super) struct PipSources {
+    /// The base addresses of its indexes, the main one first.
+    pub(super) indexes: Vec<String>,
+    /// Folders of files, and pages with links to files, of all projects.
+    pub(super) links: Vec<String>,
+}
+
+/// Where pip is configured to look for projects.
+pub(super) fn pip_sources() -> Result<PipSources> {
+    let hint = "pip says which index to use; `python3 -m pip --version` must work on the build machine";
+    let text = ask("python3", &["-c", ASK_PIP]).map_err(|error| error.hint(hint))?;
+    let sources =
+        pip_answer(&text).ok_or_else(|| Error::new("pip gives no list of its indexes").hint(hint))?;
+    if sources.indexes.is_empty() && sources.links.is_empty() {
         return Err(Error::new("pip is configured to use no index").hint("unset `PIP_NO_INDEX`"));
     }
-    Ok(indexes)
+    Ok(sources)
+}
+
+fn pip_answer(text: &str) -> Option<PipSources> {
+    let answer = text.lines().rev().find_map(|line| line.strip_prefix(PIP_ANSWER))?;
+    let mut sources: PipSources = serde_json::from_str(answer).ok()?;
+    sources.indexes = words(&sources.indexes.join("\n"));
+    Some(sources)
 }
 
 /// The base addresses of the Debian archives that apt is configured for.
@@ -117,6 +138,14 @@ mod tests {
     #[test]
     fn words_are_unique_and_in_order() {
         assert_eq!(words("b a\nb\n"), ["b", "a"]);
+    }
+
+    #[test]
+    fn other_output_of_the_interpreter_is_no_index() {
+        let text = "hello from sitecustomize\n\npip-sources {\"indexes\": [\"a\", \"b\", \"a\"], \"links\": [\"c d\"]}\nbye\n";
+        let sources = PipSources { indexes: vec!["a".into(), "b".into()], links: vec!["c d".into()] };
+        assert_eq!(pip_answer(text), Some(sources));
+        assert_eq!(pip_answer("https://a.example/simple\n"), None);
     }
 
     #[test]

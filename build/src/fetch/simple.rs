@@ -66,7 +66,7 @@ impl Mark {
 
 /// The files on a page; those with an unusable name or address are left out.
 pub(super) fn parse(project: &PackageName, page: &Page) -> Result<Vec<ProjectFile>> {
-    let base = pep508_rs::VerbatimUrl::parse_url(&page.url)
+    let base = url::Url::parse(&page.url)
         .map_err(|error| Error::new(format!("bad address `{}`: {error}", super::http::redact(&page.url))))?;
     let files =
         if page.media_type.ends_with("json") { json(project, page)? } else { html(project, &page.text) };
@@ -83,15 +83,13 @@ fn json(project: &PackageName, page: &Page) -> Result<Vec<ProjectFile>> {
     let file = |listed: Listed| {
         let metadata = listed.core_metadata.or(listed.dist_info_metadata).unwrap_or_default();
         ProjectFile {
-            project: project.clone(),
-            url: listed.url,
             sha256: listed.hashes.get("sha256").and_then(|text| text.parse().ok()),
             size: listed.size,
             requires_python: listed.requires_python,
             yanked: listed.yanked.is_set(),
             has_metadata: metadata.is_set(),
             metadata_sha256: metadata.sha256(),
-            file: listed.filename,
+            ..ProjectFile::new(project.clone(), listed.filename, listed.url)
         }
     };
     Ok(listing.files.into_iter().map(file).collect())
@@ -114,15 +112,12 @@ fn html(project: &PackageName, text: &str) -> Vec<ProjectFile> {
         let metadata = get("data-core-metadata").or_else(|| get("data-dist-info-metadata"));
         let digest = |text: &str| text.strip_prefix("sha256=").and_then(|digits| digits.parse().ok());
         files.push(ProjectFile {
-            project: project.clone(),
-            file: plain(name),
-            url: url.to_owned(),
             sha256: digest(fragment),
-            size: None,
             requires_python: get("data-requires-python"),
             yanked: get("data-yanked").is_some(),
             has_metadata: metadata.is_some(),
             metadata_sha256: metadata.as_deref().and_then(digest),
+            ..ProjectFile::new(project.clone(), plain(name), url.to_owned())
         });
     }
     files

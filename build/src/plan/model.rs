@@ -74,8 +74,11 @@ pub struct Form {
 /// What the last step of a plan is told.
 #[derive(Debug, Clone)]
 pub struct Parts {
-    /// The packages that the user named, joined by `+`; `python` for none.
+    /// The packages that the user named, joined by `+`, `python` for none; then world and form where they are not the
+    /// usual ones.
     pub names: String,
+    /// The names, in a length that fits into a file's name.
+    pub file: String,
     /// The WIT world that the component implements.
     pub world: String,
     /// How it is put together.

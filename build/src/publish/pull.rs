@@ -11,6 +11,7 @@ use crate::error::{Context, Error, Result};
 use crate::manifest::Manifest;
 use crate::oci::model::{Descriptor, Manifest as OciManifest};
 use crate::oci::{Pulled as Named, Registry};
+use crate::plan::in_file;
 
 /// What was pulled.
 #[derive(Debug)]
@@ -118,7 +119,8 @@ pub fn pull(
     let layer = main.document.layer()?;
     // The names come from elsewhere, and become the name of a file.
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._-+".contains(c) { c } else { '-' };
-    let names: String = manifest.names.trim_start_matches('.').chars().take(150).map(plain).collect();
+    let names = in_file(manifest.names.trim_start_matches('.'));
+    let names: String = names.chars().take(150).map(plain).collect();
     let stem = format!("{names}-{}", manifest.sha256.short());
     let doing = || format!("cannot write to `{}`", folder.display());
     std::fs::create_dir_all(folder).context(doing)?;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::manifest::Manifest;
+use crate::plan::in_file;
 
 /// The media type, and the type of the artifact.
 pub const MEDIA_TYPE: &str = "application/vnd.in-toto+json";
@@ -53,7 +54,7 @@ pub fn statement(manifest: &Manifest, text: &[u8], origin: &Origin) -> Value {
     json!({
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [{
-            "name": format!("{}.wasm", manifest.names),
+            "name": format!("{}.wasm", in_file(&manifest.names)),
             "digest": { "sha256": manifest.sha256 },
         }],
         "predicateType": PREDICATE,
@@ -73,7 +74,7 @@ pub fn statement(manifest: &Manifest, text: &[u8], origin: &Origin) -> Value {
                     "version": { env!("CARGO_PKG_NAME"): env!("CARGO_PKG_VERSION") },
                 },
                 "byproducts": [{
-                    "name": format!("{}.json", manifest.names),
+                    "name": format!("{}.json", in_file(&manifest.names)),
                     "digest": { "sha256": crate::digest::Digest::of(text) },
                 }],
             },

@@ -220,6 +220,14 @@ impl crate::resolve::Recipes for Catalog {
         self.get(name).map(|recipe| recipe.requires_run.clone()).unwrap_or_default()
     }
 
+    fn no_package(&self, name: &PackageName) -> Option<&'static str> {
+        match self.get(name)?.kind {
+            Kind::Library => Some("a C library"),
+            Kind::Interpreter => Some("the interpreter, which is in every component"),
+            Kind::Extension | Kind::Pure => None,
+        }
+    }
+
     fn names(&self) -> Vec<PackageName> {
         self.iter().filter(|recipe| recipe.is_package()).map(|recipe| recipe.name.clone()).collect()
     }

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::str::FromStr;
 
 use pep440_rs::Version;
-use pep508_rs::{Requirement, VerbatimUrl, VersionOrUrl};
+use pep508_rs::{Requirement, VersionOrUrl};
 use serde::Deserialize;
+use url::Url;
 
 use super::file::{BackendName, BuildTable, RecipeFile};
 use super::place::{Document, Problem, ticked};
@@ -430,7 +431,7 @@ impl Checker<'_> {
         names
     }
 
-    fn requires_run(&mut self, file: &RecipeFile) -> Vec<Requirement<VerbatimUrl>> {
+    fn requires_run(&mut self, file: &RecipeFile) -> Vec<Requirement<Url>> {
         let python = matches!(file.package.kind, Kind::Extension | Kind::Pure);
         if !python && !file.requires.run.is_empty() {
             self.wrong("requires.run", "only a Python package can require others to run");

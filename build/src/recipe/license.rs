@@ -71,9 +71,7 @@ fn check(expression: &str) -> Result<(), (String, Option<String>)> {
                     name = format!("{name} WITH {}", words.next().unwrap_or_default());
                 }
                 if !KNOWN.contains(&name.as_str()) {
-                    let advice =
-                        nearest(&name, KNOWN.iter().copied()).map(|near| format!("did you mean `{near}`?"));
-                    return Err((format!("unknown licence `{name}`"), advice));
+                    return Err((format!("unknown licence `{name}`"), advice(&name)));
                 }
                 operand = false;
             }
@@ -87,6 +85,22 @@ fn check(expression: &str) -> Result<(), (String, Option<String>)> {
         ));
     }
     Ok(())
+}
+
+/// Licences that may be meant: those of the family that the name is of, else one with a similar name.
+fn advice(name: &str) -> Option<String> {
+    let family = |known: &&&str| {
+        let rest = known.get(..name.len()).filter(|begin| begin.eq_ignore_ascii_case(name));
+        rest.is_some_and(|_| {
+            known.get(name.len()..).is_some_and(|rest| rest.starts_with('-') || rest.is_empty())
+        })
+    };
+    let family: Vec<_> = KNOWN.iter().filter(family).map(|known| format!("`{known}`")).collect();
+    match family.as_slice() {
+        [] => nearest(name, KNOWN.iter().copied()).map(|near| format!("did you mean `{near}`?")),
+        [one] => Some(format!("did you mean {one}?")),
+        more => Some(format!("did you mean one of {}?", more.join(", "))),
+    }
 }
 
 fn wanted(operand: bool) -> &'static str {
@@ -108,5 +122,14 @@ mod tests {
         }
         let (_, advice) = check("BSD-3-Clauze").unwrap_err();
         assert_eq!(advice.as_deref(), Some("did you mean `BSD-3-Clause`?"));
+        for (name, expected) in [
+            ("BSD", "did you mean one of `BSD-2-Clause`, `BSD-3-Clause`?"),
+            ("Apache", "did you mean one of `Apache-2.0`, `Apache-2.0 WITH LLVM-exception`?"),
+            ("mit", "did you mean one of `MIT`, `MIT-0`?"),
+            ("PSF", "did you mean `PSF-2.0`?"),
+            ("GPL", "did you mean `GPL-2.0-only`?"),
+        ] {
+            assert_eq!(check(name).unwrap_err().1.as_deref(), Some(expected), "{name}");
+        }
     }
 }

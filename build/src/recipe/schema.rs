@@ -243,7 +243,11 @@ pub const TABLES: &[Table] = &[
                 Type::Texts,
                 "Recipes compiled for the guest first and linked against, in link order; an extension need not name the interpreter.",
             ),
-            optional("run", Type::Texts, "Python packages that this one imports, as requirements (PEP 508)."),
+            optional(
+                "run",
+                Type::Texts,
+                "Python packages that this one imports, as requirements (PEP 508); those of an extra have a marker, `; extra == 'name'`.",
+            ),
         ],
     },
     Table {

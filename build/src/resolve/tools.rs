@@ -3,10 +3,9 @@
 use pep440_rs::{Operator, Version};
 use pep508_rs::VersionOrUrl;
 
-use super::candidate::Pick;
 use super::environment::Target;
-use super::search::{self, Question};
-use super::{Recipes, Requirement};
+use super::offer::{Candidate, Offers};
+use super::{Recipes, Request, Requirement, Upgrade};
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::lock::{Lock, LockedWheel};
@@ -25,6 +24,9 @@ impl Recipes for NoRecipes {
     fn names(&self) -> Vec<PackageName> {
         Vec::new()
     }
+    fn no_package(&self, _: &PackageName) -> Option<&'static str> {
+        None
+    }
 }
 
 /// Chooses the wheels of build tools, with all that they require, for CPython 3.14 on this build machine; sorted
@@ -33,7 +35,12 @@ impl Recipes for NoRecipes {
 /// # Errors
 /// When a requirement does not name one exact version, when no set of wheels fits, or when the index cannot be
 /// asked.
-pub fn tool_wheels(requires: &[Requirement], lock: &mut Lock, index: &dyn Index) -> Result<Vec<LockedWheel>> {
+pub fn tool_wheels(
+    requires: &[Requirement],
+    upgrade: &Upgrade,
+    lock: &mut Lock,
+    index: &dyn Index,
+) -> Result<Vec<LockedWheel>> {
     let loose: Vec<String> =
         requires.iter().filter(|one| !is_exact(one)).map(|one| format!("`{one}`")).collect();
     if !loose.is_empty() {
@@ -42,17 +49,19 @@ pub fn tool_wheels(requires: &[Requirement], lock: &mut Lock, index: &dyn Index)
             .hint("write `name==version`"));
     }
     let target = Target::build_machine(std::env::consts::ARCH)?;
-    let question = Question {
-        requests: requires,
-        recipes: &NoRecipes,
-        target: &target,
-        index,
-        from: "a recipe's `requires.build`",
+    // Of the packages that may move, tools move only when they are named: they decide what compilers make.
+    let upgrade = match upgrade {
+        Upgrade::Everything => &Upgrade::Nothing,
+        named => named,
     };
-    let found = search::run(&question, lock)?;
-    let wheels = found.into_values().filter_map(|choice| match choice.pick {
-        Pick::Wheel(wheel) => Some(wheel),
-        Pick::Recipe(_) => None,
+    let from = "a recipe's `requires.build`";
+    let request = Request { upgrade, from, ..Request::new(requires) };
+    let offers = Offers::new(&request, &NoRecipes, &target, index, lock);
+    let found = super::choose(&offers)?;
+    super::keep(lock, &found);
+    let wheels = found.choices.into_values().filter_map(|choice| match choice.candidate {
+        Candidate::Wheel(wheel) => Some(wheel),
+        Candidate::Recipe(_) => None,
     });
     Ok(wheels.collect())
 }

@@ -65,6 +65,13 @@ impl WheelName {
     }
 }
 
+/// Whether a file, by its name, is a wheel or a source distribution of a project.
+#[must_use]
+pub fn project_has(project: &PackageName, file: &str) -> bool {
+    let wheel = WheelName::parse(file).is_some_and(|wheel| wheel.name == *project);
+    wheel || sdist_version(project, file).is_some()
+}
+
 /// The version in the name of a source distribution of `project`; nothing when it is not one.
 pub(super) fn sdist_version(project: &PackageName, file: &str) -> Option<Version> {
     let stem = [".tar.gz", ".zip", ".tar.bz2", ".tgz"].iter().find_map(|suffix| file.strip_suffix(suffix))?;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::contents::Contents;
 use super::packages::{SITE_PACKAGES, is_module};
 use super::{Work, cross::TARGET, files_below, write};
 use crate::digest::Digest;
@@ -42,13 +43,13 @@ const VFS: &str = "libvfs.so";
 /// # Errors
 /// When a library cannot be read or the link fails.
 pub fn link(work: &Work, parts: &Parts) -> Result<()> {
-    let mut entries = Vec::new();
-    let mut extensions = Vec::new();
+    let mut contents = Contents::default();
     let cpython = work.input("cpython")?;
-    add_files(&mut entries, &mut extensions, &cpython.join("lib/python3.14"), super::cpython::STDLIB)?;
-    for (_, package) in work.inputs_of("package/") {
-        add_files(&mut entries, &mut extensions, &package.join("site-packages"), SITE_PACKAGES)?;
+    contents.add("python", &cpython.join("lib/python3.14"), super::cpython::STDLIB)?;
+    for (name, package) in work.inputs_of("package/") {
+        contents.add(name, &package.join("site-packages"), SITE_PACKAGES)?;
     }
+    let (mut entries, mut extensions) = contents.finish()?;
     // An empty site-packages is a folder all the same, so that sys.path names nothing that is not there.
     if !entries.iter().any(|entry| entry.path.starts_with(SITE_PACKAGES)) {
         entries.push(Entry { path: SITE_PACKAGES.to_owned(), content: Content::Directory });

@@ -74,11 +74,12 @@ fn instances_start_from_what_the_set_up_left() {
     let told = text(&output.stderr);
     assert!(output.status.success(), "{told}");
     // A component that was made before is not made again, and then nothing is printed.
-    let made = told.contains("\nbuilt    component python ");
+    let made = told.contains("\nbuilt    component python.import.setup ");
     assert_eq!(told.contains("\nprinted  the set-up is done\n"), made, "{told}");
 
     let cache = Layout::cache_folder().unwrap();
-    let image = Embedder::new(Some(&cache)).unwrap().load(&checkout.join("dist/python.wasm")).unwrap();
+    let image =
+        Embedder::new(Some(&cache)).unwrap().load(&checkout.join("dist/python.import.setup.wasm")).unwrap();
     for _ in 0..2 {
         let mut session = image.session(SessionOptions::default()).unwrap();
         let printed = session.execute(USE).unwrap_or_else(|traceback| panic!("{traceback}"));
