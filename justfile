@@ -7,17 +7,17 @@ manifest := root / "Cargo.toml"
 # Cargo is quiet once there is a program; the first time it has minutes of work to show.
 quiet := if path_exists(root / "target/release/eryx-build") == "true" { "--quiet" } else { "" }
 # What a verb prints names the commands as they are given here.
-tool := "ERYX_INVOKED_AS=just cargo run --release " + quiet + " --manifest-path '" + manifest + "' -p eryx-build --"
+tool := "ERYX_INVOKED_AS=just cargo run --release " + quiet + " --manifest-path " + quote(manifest) + " -p eryx-build --"
 
 # List what can be done.
 [group('help')]
 default:
-    @just --list --unsorted --justfile '{{ justfile() }}'
+    @just --list --unsorted --justfile {{ quote(justfile()) }}
 
 # Install what a build needs and this machine lacks.
 [group('help')]
 setup:
-    @sh '{{ root }}/.ci/setup'
+    @sh {{ quote(root / '.ci/setup') }}
 
 # Build a component with Python and the named packages into `dist/`.
 [group('build')]
@@ -151,7 +151,7 @@ test-fast *ARGS:
 [group('develop')]
 [no-cd]
 bench *ARGS:
-    cargo bench --manifest-path '{{ manifest }}' -p eryx-build --features e2e --bench bench -- "$@"
+    cargo bench --manifest-path {{ quote(manifest) }} -p eryx-build --features e2e --bench bench -- "$@"
 
 # Format all Rust code.
 [group('develop')]
