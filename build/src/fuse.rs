@@ -176,7 +176,7 @@ fn exported<'a>(
         let last = place + 1 == libraries.len();
         for &(name, kind, index) in &library.exports {
             if kind == wasmparser::ExternalKind::Func
-                && !crate::link::PER_LIBRARY.contains(&name)
+                && !crate::wasm::PER_LIBRARY.contains(&name)
                 && (last || wanted.contains(&name))
                 && !found.iter().any(|(other, _)| *other == name)
                 && let Some(callee) = resolved.functions[place].get(index as usize)

@@ -16,7 +16,9 @@ use wit_parser::{Resolve, World, WorldId, WorldItem};
 use crate::error::{Error, Result};
 use crate::fuse::{self, Fused};
 use crate::merge;
-use crate::wasm::{SymbolType, Symbols, custom_section, malformed, validate, without_debug};
+use crate::wasm::{
+    PER_LIBRARY, SymbolType, Symbols, custom_section, hidden, is_kept, malformed, validate, without_debug,
+};
 
 /// The guest's stack in bytes. CPython needs more than the linker's default of 1 MiB; an embedder's
 /// `max_wasm_stack` must be larger than what the guest can use of it.
@@ -30,7 +32,7 @@ pub const RUNTIME: &str = "liberyx_runtime.so";
 pub enum Role {
     /// Its exports are visible to all libraries.
     Shared,
-    /// Opened by name with `dlopen`; exports `PyInit_*` and nothing else.
+    /// Opened by name with `dlopen`, for its `PyInit_*`; whatever else it exports, no other library sees.
     Extension,
 }
 
@@ -76,6 +78,10 @@ impl Linkage {
             module: bindings(&resolve, world)?,
             role: Role::Shared,
         });
+        check_modules(&libraries)?;
+        for library in libraries.iter_mut().filter(|library| library.role == Role::Extension) {
+            library.module = hidden(&library.module, &library.name)?;
+        }
         check_symbols(&libraries)?;
         for library in &mut libraries {
             library.module = without_debug(&library.module)?;
@@ -200,9 +206,26 @@ fn told(error: anyhow::Error) -> Error {
 /// Symbols that the linker's built-in libdl exports.
 const LIBDL: &[&str] = &["dlopen", "dlsym", "dlclose", "dlerror", "__wasm_set_libraries"];
 
-/// Exports that every library has and that are no symbols.
-pub(crate) const PER_LIBRARY: &[&str] =
-    &["__wasm_call_ctors", "__wasm_apply_data_relocs", "_initialize", "_start"];
+/// Refuses what is no valid core module: whatever reads libraries later relies on their indices.
+fn check_modules(libraries: &[Library]) -> Result<()> {
+    let problems: Vec<String> = libraries
+        .iter()
+        .filter_map(|library| {
+            let why = match library.module.get(..4) {
+                Some(b"\0asm") => validate("library", &library.module).err()?.message().to_owned(),
+                Some(b"\x7fELF") => "it is compiled for another machine (ELF)".to_owned(),
+                _ => "it is no WebAssembly module".to_owned(),
+            };
+            Some(format!("`{}`: {why}", library.name))
+        })
+        .collect();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new("these libraries cannot be linked").details(problems).hint(
+        "a wheel with compiled code for another machine cannot be used; a recipe builds the package from source",
+    ))
+}
 
 fn check_symbols(libraries: &[Library]) -> Result<()> {
     let mut tables = Vec::new();
@@ -222,12 +245,9 @@ fn check_symbols(libraries: &[Library]) -> Result<()> {
             if PER_LIBRARY.contains(&name.as_str()) {
                 continue;
             }
-            if *role == Role::Shared {
+            // What an extension module has for itself is renamed by now, so that no other library has it.
+            if *role == Role::Shared || !is_kept(name) {
                 exporters.entry(name).or_default().push((library, ty));
-            } else if !name.starts_with("PyInit_") {
-                problems.push(format!(
-                    "extension module `{library}` exports `{name}`; expected `PyInit_*` and nothing else"
-                ));
             }
         }
     }

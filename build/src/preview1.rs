@@ -9,7 +9,7 @@ use wasm_encoder::{ImportSection, RawSection, Section};
 use wasmparser::{Imports, Parser, Payload, TypeRef};
 
 use crate::error::{Error, Result};
-use crate::wasm::place;
+use crate::wasm::{each_import as each, place, section_body};
 
 /// The module name of the imports that are redirected.
 pub const MODULE: &str = "wasi_snapshot_preview1";
@@ -136,32 +136,7 @@ fn redirect_group(
         }
         Ok(())
     };
-    match group {
-        Imports::Single(_, import) => one(import.module, import.name, import.ty),
-        Imports::Compact1 { module, items } => {
-            for item in items {
-                let item = item.map_err(malformed)?;
-                one(module, item.name, item.ty)?;
-            }
-            Ok(())
-        }
-        Imports::Compact2 { module, ty, names } => {
-            for name in names {
-                one(module, name.map_err(malformed)?, ty)?;
-            }
-            Ok(())
-        }
-    }
-}
-
-/// The contents of a section without its head.
-fn section_body(section: &ImportSection) -> Vec<u8> {
-    use wasm_encoder::Encode as _;
-    let mut bytes = Vec::new();
-    section.encode(&mut bytes);
-    // The encoder writes the length first, as LEB128: it ends at the first byte below 0x80.
-    let head = bytes.iter().position(|byte| byte & 0x80 == 0).map_or(0, |last| last + 1);
-    bytes.split_off(head)
+    each(group, &mut one)
 }
 
 fn malformed(error: wasmparser::BinaryReaderError) -> Error {

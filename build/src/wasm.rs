@@ -15,9 +15,12 @@ use wasmparser::{
 use crate::error::{Error, Result};
 
 pub mod count;
+mod hide;
 pub mod hints;
 mod stub;
 
+pub use hide::hidden;
+pub(crate) use hide::{each as each_import, is_kept};
 pub use stub::stub;
 
 /// The type of a symbol that crosses libraries.
@@ -69,6 +72,10 @@ pub struct Symbols {
     /// Whether it carries a `dylink.0` section: without one it is no shared library.
     pub dylink: bool,
 }
+
+/// Exports that every library has and that are no symbols.
+pub(crate) const PER_LIBRARY: &[&str] =
+    &["__wasm_call_ctors", "__wasm_apply_data_relocs", "_initialize", "_start"];
 
 /// Names in module `env` that the linker itself provides.
 const FROM_LINKER: &[&str] = &[
@@ -131,6 +138,15 @@ fn carry_over(
     Ok(out)
 }
 
+/// The contents of a section without its head.
+pub(crate) fn section_body(section: &impl wasm_encoder::Encode) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    section.encode(&mut bytes);
+    // The encoder writes the length first, as LEB128: it ends at the first byte below 0x80.
+    let head = bytes.iter().position(|byte| byte & 0x80 == 0).map_or(0, |last| last + 1);
+    bytes.split_off(head)
+}
+
 /// A range of bytes that lie in memory, so that their offsets fit.
 #[must_use]
 pub fn place(range: Range<u64>) -> Range<usize> {
@@ -138,7 +154,7 @@ pub fn place(range: Range<u64>) -> Range<usize> {
     offset(range.start)..offset(range.end)
 }
 
-/// Validates a module or component that we have made; `what` names it.
+/// Validates a module or component; `what` names it.
 ///
 /// # Errors
 /// When it is not valid.

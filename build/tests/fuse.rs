@@ -169,6 +169,37 @@ fn libraries_are_opened_by_their_path() {
     }
 }
 
+/// As natively with `RTLD_LOCAL`: each extension module finds its own function, variable and address.
+#[test]
+fn extension_modules_with_symbols_of_one_name_do_not_meet() {
+    let module = |name: &str, value: u32| {
+        let text = format!(
+            r#"(module (@dylink.0 (mem-info (memory 4 2)))
+               (import "env" "memory" (memory 1))
+               (import "env" "__indirect_function_table" (table 0 funcref))
+               (import "env" "__memory_base" (global $base i32))
+               (import "env" "helper" (func $helper (result i32)))
+               (import "GOT.mem" "number" (global $number (mut i32)))
+               (import "GOT.func" "helper" (global $address (mut i32)))
+               (type $call (func (result i32)))
+               (global (export "number") i32 (i32.const 0))
+               (func (export "helper") (result i32) i32.const {value})
+               (func (export "PyInit_{name}") (result i32)
+                 (i32.add (call $helper)
+                   (i32.add (i32.load (global.get $number)) (call_indirect (type $call) (global.get $address)))))
+               (data (global.get $base) "\{value:02}\00\00\00"))"#
+        );
+        library(&format!("/lib/{name}.so"), Role::Extension, &text)
+    };
+    for (name, expected) in [("one", 3), ("two", 30)] {
+        let path = format!("/lib/{name}.so");
+        let opener = opens(&path, &format!("PyInit_{name}"));
+        // The byte in the data is written in hexadecimal: 10 there is 16.
+        let expected = if expected == 30 { 36 } else { expected };
+        both_answer(expected, vec![opener, module("one", 1), module("two", 10)]);
+    }
+}
+
 #[test]
 fn constructors_run_in_the_order_of_the_link_after_addresses_are_filled_in() {
     let library = |name: &str, digit: u32| {

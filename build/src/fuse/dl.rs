@@ -25,7 +25,9 @@ pub(super) fn openables<'a>(
     let mut found = Vec::new();
     for (place, library) in libraries.iter().enumerate().filter(|(_, library)| library.openable) {
         let functions = library.exports.iter().filter(|(name, kind, _)| {
-            *kind == ExternalKind::Func && !crate::link::PER_LIBRARY.contains(name)
+            *kind == ExternalKind::Func
+                && !crate::wasm::PER_LIBRARY.contains(name)
+                && crate::wasm::is_kept(name)
         });
         let symbols = functions.map(|&(name, _, index)| (name, slot_of(place, index))).collect();
         found.push(Openable { path: library.name, symbols });

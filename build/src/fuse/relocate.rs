@@ -16,6 +16,7 @@ pub(super) const APPLY: &str = "__wasm_apply_data_relocs";
 
 /// A library's data as it is in memory at the start.
 pub(super) struct Data {
+    /// The data up to the last byte that is set; the rest of the library's memory is zero.
     pub bytes: Vec<u8>,
     /// A function that must still be called.
     pub apply: Option<u32>,
@@ -26,7 +27,9 @@ pub(super) struct Data {
 /// # Errors
 /// When a segment is passive or lies outside the library's memory.
 pub(super) fn data(library: &Parsed<'_>, base: Base, globals: &[Value]) -> Result<Data> {
-    let mut bytes = vec![0; library.memory.memory_size as usize];
+    // What a library says that it needs may be much more than what it sets.
+    let mut bytes = Vec::new();
+    let size = library.memory.memory_size as usize;
     for segment in &library.data {
         let DataKind::Active { offset_expr, .. } = &segment.kind else {
             return Err(Error::new(format!(
@@ -34,12 +37,15 @@ pub(super) fn data(library: &Parsed<'_>, base: Base, globals: &[Value]) -> Resul
                 library.name
             )));
         };
-        let place = evaluate(offset_expr, globals).map(|address| (address as u32).wrapping_sub(base.memory));
-        let target = place
-            .and_then(|place| bytes.get_mut(place as usize..)?.get_mut(..segment.data.len()))
+        let offset = evaluate(offset_expr, globals).map(|address| (address as u32).wrapping_sub(base.memory));
+        let target = offset
+            .and_then(|offset| room(&mut bytes, offset as usize, segment.data.len(), size))
             .ok_or_else(|| {
-            Error::new(format!("cannot prelink `{}`: a data segment lies outside its memory", library.name))
-        })?;
+                Error::new(format!(
+                    "cannot prelink `{}`: a data segment lies outside its memory",
+                    library.name
+                ))
+            })?;
         target.copy_from_slice(segment.data);
     }
     let mut apply = library.exported_function(APPLY);
@@ -48,7 +54,7 @@ pub(super) fn data(library: &Parsed<'_>, base: Base, globals: &[Value]) -> Resul
     {
         let stores = stores(body, globals).map_err(|error| malformed(library.name, &error))?;
         if let Some(stores) = stores
-            && let Some(done) = applied(&bytes, base, &stores)
+            && let Some(done) = applied(&bytes, base, size, &stores)
         {
             bytes = done;
             apply = None;
@@ -57,13 +63,23 @@ pub(super) fn data(library: &Parsed<'_>, base: Base, globals: &[Value]) -> Resul
     Ok(Data { bytes, apply })
 }
 
-fn applied(bytes: &[u8], base: Base, stores: &[(u32, i32)]) -> Option<Vec<u8>> {
+/// The data with the addresses of a function's stores in it; `None` when one lies outside the library's memory.
+fn applied(bytes: &[u8], base: Base, size: usize, stores: &[(u32, i32)]) -> Option<Vec<u8>> {
     let mut bytes = bytes.to_vec();
     for (address, value) in stores {
-        let place = address.wrapping_sub(base.memory) as usize;
-        bytes.get_mut(place..)?.get_mut(..4)?.copy_from_slice(&value.to_le_bytes());
+        let offset = address.wrapping_sub(base.memory) as usize;
+        room(&mut bytes, offset, 4, size)?.copy_from_slice(&value.to_le_bytes());
     }
     Some(bytes)
+}
+
+/// A part of a library's memory of `size` bytes, which is extended by zeros as far as that; `None` outside of it.
+fn room(bytes: &mut Vec<u8>, offset: usize, length: usize, size: usize) -> Option<&mut [u8]> {
+    let end = offset.checked_add(length).filter(|end| *end <= size)?;
+    if bytes.len() < end {
+        bytes.resize(end, 0);
+    }
+    bytes.get_mut(offset..end)
 }
 
 /// The addresses and values that a function stores; `None` if it does anything else.

@@ -9,6 +9,7 @@ use super::layout::Layout;
 use super::parse::{Function, Global, Parsed, Tag, malformed};
 use super::scan::Scan;
 use crate::error::{Error, Result};
+use crate::wasm;
 
 /// A function of the fused module, before it has a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,10 +79,11 @@ impl<'a> Symbols<'a> {
     fn collect(libraries: &[Parsed<'a>], layout: &Layout) -> Result<Self> {
         let mut symbols = Self { functions: HashMap::new(), data: HashMap::new(), tags: HashMap::new() };
         for (place, (library, base)) in libraries.iter().zip(&layout.bases).enumerate() {
-            if library.openable {
-                continue;
-            }
             for &(name, kind, index) in &library.exports {
+                // A library that is opened by name shares no symbol: what it has for itself no other one imports.
+                if library.openable && wasm::is_kept(name) {
+                    continue;
+                }
                 match kind {
                     ExternalKind::Func | ExternalKind::FuncExact => {
                         symbols.functions.entry(name).or_insert((place as u32, index));
