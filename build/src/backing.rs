@@ -20,7 +20,7 @@ use crate::store::{Output, Record, Store, held};
 
 pub use folder::Folder;
 pub use other::OtherStore;
-pub use remote::{Mode, Remote};
+pub use remote::{Keys, Mode, Remote};
 
 /// What went wrong with another place.
 #[derive(Debug)]
@@ -29,6 +29,15 @@ pub enum Trouble {
     Gone(Error),
     /// What it said is wrong; it may be right another time.
     Wrong(Error),
+    /// This machine cannot keep what it gives. The build ends.
+    Local(Error),
+}
+
+impl Trouble {
+    /// A failure to take in what was given.
+    fn of_import(error: Error) -> Self {
+        if error.is_of_storage() { Self::Local(error) } else { Self::Wrong(error) }
+    }
 }
 
 /// A place that may have results.
@@ -99,11 +108,12 @@ impl<'a> Backings<'a> {
         what: &str,
         warn: &dyn Fn(String),
         ask: impl Fn(&dyn Backing) -> Result<Option<T>, Trouble>,
-    ) -> Option<T> {
+    ) -> Result<Option<T>> {
         for one in self.all.iter().filter(|one| !one.gone.load(Ordering::Relaxed)) {
             match ask(&*one.place) {
                 Ok(None) => {}
-                Ok(found) => return found,
+                Ok(found) => return Ok(found),
+                Err(Trouble::Local(error)) => return Err(error),
                 Err(Trouble::Gone(error)) => {
                     if !one.gone.swap(true, Ordering::Relaxed) {
                         warn(format!("going on without {}: {}", one.place.name(), one_line(&error)));
@@ -114,25 +124,33 @@ impl<'a> Backings<'a> {
                 }
             }
         }
-        None
+        Ok(None)
     }
 
     /// What anybody says that an action made.
-    pub fn record(&self, action: &Action, warn: &dyn Fn(String)) -> Option<Record> {
+    ///
+    /// # Errors
+    /// When this machine cannot keep it.
+    pub fn record(&self, action: &Action, warn: &dyn Fn(String)) -> Result<Option<Record>> {
         let what = format!("record of `{}`", action.step);
         let record = self.first(&what, warn, |place| place.record(action))?;
-        let Output::Tree { digest } = record.output else { return None };
-        (!held(&self.missing).contains(&digest)).then_some(record)
+        Ok(record.filter(|record| match record.output {
+            Output::Tree { digest } => !held(&self.missing).contains(&digest),
+            _ => false,
+        }))
     }
 
     /// Gets a tree into the store from whoever has it; says whether it is there now.
-    pub fn tree(&self, digest: Digest, step: &str, store: &Store, warn: &dyn Fn(String)) -> bool {
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn tree(&self, digest: Digest, step: &str, store: &Store, warn: &dyn Fn(String)) -> Result<bool> {
         let ask = |place: &dyn Backing| Ok(place.tree(digest, store)?.then_some(()));
-        let found = self.first(&format!("result of `{step}`"), warn, ask).is_some();
+        let found = self.first(&format!("result of `{step}`"), warn, ask)?.is_some();
         if !found {
             held(&self.missing).insert(digest);
         }
-        found
+        Ok(found)
     }
 
     /// The file of a pin, if anybody has that.
@@ -146,7 +164,8 @@ impl<'a> Backings<'a> {
             if one.gone.load(Ordering::Relaxed) || one.full.load(Ordering::Relaxed) {
                 continue;
             }
-            if let Err(Trouble::Gone(error) | Trouble::Wrong(error)) = one.place.offer(record, store)
+            if let Err(Trouble::Gone(error) | Trouble::Wrong(error) | Trouble::Local(error)) =
+                one.place.offer(record, store)
                 && !one.full.swap(true, Ordering::Relaxed)
             {
                 warn(format!("{} keeps nothing more: {}", one.place.name(), one_line(&error)));
@@ -163,6 +182,7 @@ fn checked(record: Record, action: &Action) -> Result<Record, Trouble> {
     Err(Trouble::Wrong(Error::new(format!("expected action `{}` but found `{}`", action.key(), record.key))))
 }
 
-fn one_line(error: &Error) -> String {
+/// An error as one line, for a warning.
+pub(crate) fn one_line(error: &Error) -> String {
     error.to_string().split("\nhint: ").next().unwrap_or_default().replace("\n  ", ": ")
 }

@@ -11,6 +11,7 @@ use crate::plan::DEFAULT_WORLD;
 mod build;
 mod lock;
 mod other;
+mod output;
 mod publish;
 mod store;
 
@@ -174,7 +175,7 @@ pub fn main() -> ExitCode {
     match run(cli.verb) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            eprint!("{}", error.render());
+            output::complain(&error);
             ExitCode::from(1)
         }
     }

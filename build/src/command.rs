@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Result};
 
+mod group;
+
 /// How many lines of a failed command's output are shown.
 const TAIL_LINES: usize = 25;
 
@@ -197,18 +199,19 @@ impl Cmd {
         let (mut log, offset) = self.log.begin(&format!("cd {}\n$ {shown}", self.cwd.display()))?;
         let stdout = if capture { Stdio::piped() } else { log.try_clone()?.into() };
         count_process();
-        let mut child = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        command
             .args(&self.args)
             .env_clear()
             .envs(&self.env)
             .current_dir(&self.cwd)
             .stdin(Stdio::null())
             .stdout(stdout)
-            .stderr(log.try_clone()?)
-            .spawn()
-            .context(|| format!("cannot start `{}`", self.program.display()))?;
+            .stderr(log.try_clone()?);
+        let mut child =
+            group::start(&mut command).context(|| format!("cannot start `{}`", self.program.display()))?;
         let mut captured = Vec::new();
-        if let Some(mut stdout) = child.stdout.take() {
+        if let Some(mut stdout) = child.process.stdout.take() {
             stdout.read_to_end(&mut captured)?;
             log.write_all(&captured)?;
         }

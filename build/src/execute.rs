@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use serde_json::Value;
@@ -18,11 +18,18 @@ use crate::command::Log;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::fetch::{Fetcher, Pin};
+use crate::invocation::verb;
+use crate::jobs::Jobs;
 use crate::layout::{self, Layout};
 use crate::plan::{Input, Kind, Plan, Step};
 use crate::report::{Outcome, Report};
 use crate::steps::{self, Work};
 use crate::store::{Output, Record, Store};
+
+mod schedule;
+
+/// How many steps run at once at most; their commands share the jobs.
+const WORKERS: usize = 4;
 
 /// What the cache knows of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +122,7 @@ impl Executor<'_> {
     /// # Errors
     /// The first failure of a step.
     pub fn run(&self, plan: &Plan) -> Result<PathBuf> {
+        self.check_sizes(plan)?;
         // An input that turns out to be damaged, or that nobody has, makes its step run again: the walk starts over.
         for _ in 0..plan.steps.len() + 3 {
             let outputs = match self.walk(plan) {
@@ -134,6 +142,25 @@ impl Executor<'_> {
             .hint(format!("check the file system of `{}`", self.layout.cache.display())))
     }
 
+    /// Refuses pins whose length is not that of the file in the store: with an empty store they could not be fetched.
+    fn check_sizes(&self, plan: &Plan) -> Result<()> {
+        let mut problems = std::collections::BTreeSet::new();
+        for input in plan.steps.iter().flat_map(|step| step.inputs.values()) {
+            let Input::Pin(pin) = input else { continue };
+            let (Some(stated), Some(found)) = (pin.size, self.store.blob_size(pin.sha256)) else { continue };
+            // A damaged file is removed by looking at it, and fetched again.
+            if stated != found && self.store.blob(pin.sha256)?.is_some() {
+                problems.insert(format!("`{}`: expected {stated} bytes but found {found}", pin.file));
+            }
+        }
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new("files have another length than is pinned")
+            .details(problems)
+            .hint("correct `size` where the sha256 is pinned"))
+    }
+
     fn tell_warnings(&self) {
         for warning in self.store.take_warnings() {
             self.report.warning(&warning);
@@ -141,64 +168,27 @@ impl Executor<'_> {
     }
 
     fn walk(&self, plan: &Plan) -> Result<Vec<Digest>, Failure> {
-        let walk = Mutex::new(Walk { outputs: vec![None; plan.steps.len()], ..Walk::default() });
-        let changed = Condvar::new();
-        let workers = self.jobs.clamp(1, 4);
-        std::thread::scope(|scope| {
-            for _ in 0..workers {
-                scope.spawn(|| self.work(plan, &walk, &changed));
-            }
-        });
-        let walk = walk.into_inner().unwrap_or_else(PoisonError::into_inner);
-        match walk.failure {
-            Some(failure) => Err(failure),
-            None => Ok(walk
-                .outputs
-                .into_iter()
-                .collect::<Option<_>>()
-                .ok_or_else(|| Error::new("the plan has a step that waits for itself"))?),
-        }
-    }
-
-    /// One worker: takes ready steps until there is nothing left or something failed.
-    fn work(&self, plan: &Plan, walk: &Mutex<Walk>, changed: &Condvar) {
-        let mut state = walk.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if state.failure.is_some() || state.outputs.iter().all(Option::is_some) {
-                changed.notify_all();
-                return;
-            }
-            let ready = plan.steps.iter().enumerate().find(|(place, step)| {
-                !state.taken.contains(place)
-                    && step.inputs.values().all(|input| match input {
-                        Input::Step(other) => state.outputs.get(*other).is_some_and(Option::is_some),
-                        _ => true,
-                    })
-            });
-            let Some((place, step)) = ready else {
-                if state.taken.len() == state.outputs.iter().flatten().count() {
-                    return;
-                }
-                state = changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            state.taken.insert(place);
-            let outputs = state.outputs.clone();
-            drop(state);
-            let result = self.step(plan, step, &outputs);
-            state = walk.lock().unwrap_or_else(PoisonError::into_inner);
-            match result {
-                Ok(digest) => {
-                    if let Some(slot) = state.outputs.get_mut(place) {
-                        *slot = Some(digest);
-                    }
-                }
-                Err(failure) => {
-                    state.failure.get_or_insert(failure);
-                }
-            }
-            changed.notify_all();
-        }
+        // Made with the first step that runs: a plan that is all hits writes nothing.
+        let jobs = OnceLock::new();
+        let of_step = |input: &Input| match input {
+            Input::Step(index) => Some(*index),
+            _ => None,
+        };
+        let needs: Vec<Vec<usize>> =
+            plan.steps.iter().map(|step| step.inputs.values().filter_map(of_step).collect()).collect();
+        let run = |index: usize, outputs: &[Option<Digest>]| match plan.steps.get(index) {
+            Some(step) => self.step(plan, step, outputs, &jobs),
+            None => Err(Error::new("the plan lost a step").into()),
+        };
+        let panicked = |index: usize, message: &str| {
+            let name = plan.steps.get(index).map(|step| step.name.as_str()).unwrap_or_default();
+            Failure::Told(
+                Error::new(format!("step `{name}` panicked: {message}"))
+                    .hint("this is a defect of eryx-build; please report it with the message above"),
+            )
+        };
+        let outputs = schedule::schedule(&needs, self.jobs.clamp(1, WORKERS), &run, &panicked)?;
+        Ok(outputs.ok_or_else(|| Error::new("the plan has a step that waits for itself"))?)
     }
 
     /// Whatever is known here may be of use elsewhere, whenever it was made.
@@ -206,7 +196,13 @@ impl Executor<'_> {
         self.backings.offer(record, self.store, &|text| self.report.warning(&text));
     }
 
-    fn step(&self, plan: &Plan, step: &Step, outputs: &[Option<Digest>]) -> Result<Digest, Failure> {
+    fn step(
+        &self,
+        plan: &Plan,
+        step: &Step,
+        outputs: &[Option<Digest>],
+        jobs: &OnceLock<Result<Jobs>>,
+    ) -> Result<Digest, Failure> {
         let action = action_of(step, outputs)?;
         let key = action.key();
         if let Some(record) = self.store.record(key)? {
@@ -222,14 +218,18 @@ impl Executor<'_> {
             self.report.hit(&step.name);
             return Ok(record.output.digest());
         }
-        if let Some(record) = self.backings.record(&action, &|text| self.report.warning(&text)) {
+        if let Some(record) = self.backings.record(&action, &|text| self.report.warning(&text))? {
             claim.adopt(&record)?;
             self.report.hit(&step.name);
             return Ok(record.output.digest());
         }
+        let jobs = jobs.get_or_init(|| Jobs::new(self.jobs, self.store.scratch()?));
+        let jobs = jobs.as_ref().map_err(Clone::clone)?;
+        let job = jobs.acquire()?;
         let running = self.report.start(&step.name);
         let since = Instant::now();
-        let made = self.make(plan, step, &action, outputs);
+        let made = self.make(plan, step, &action, outputs, jobs);
+        drop(job);
         self.tell_warnings();
         match made {
             Ok(digest) => {
@@ -252,11 +252,10 @@ impl Executor<'_> {
             }
             Err(Failure::Told(error)) => {
                 running.end(Outcome::Failed);
-                Err(Failure::Told(
-                    error
-                        .context(format!("step `{}` failed", step.name))
-                        .hint(format!("to stand where it failed, run `just shell \"{}\"`", step.name)),
-                ))
+                Err(Failure::Told(error.context(format!("step `{}` failed", step.name)).hint(format!(
+                    "to stand where it failed, run {}",
+                    verb(&format!("shell \"{}\"", step.name))
+                ))))
             }
         }
     }
@@ -267,6 +266,7 @@ impl Executor<'_> {
         step: &Step,
         action: &Action,
         outputs: &[Option<Digest>],
+        jobs: &Jobs,
     ) -> Result<Digest, Failure> {
         let label = format!("{}-{}", step.name, &action.key().short());
         let dir = self.layout.work(&label);
@@ -280,8 +280,7 @@ impl Executor<'_> {
             inputs.insert(role.clone(), self.materialise(plan, input, outputs)?);
         }
         let log = Log::create(&self.layout.log(&label))?.keeping(dir.join(layout::FAILED));
-        let (jobs, report) = (self.jobs, self.report);
-        let work = Work { dir: dir.clone(), out: out.clone(), inputs, log, jobs, report };
+        let work = Work { dir: dir.clone(), out: out.clone(), inputs, log, jobs, report: self.report };
         dispatch(step, &work, self.fetcher.offline())?;
         steps::place::refuse(&out, &dir)?;
         // Read-only inputs that a build copied may have left folders that only their owner may enter.
@@ -324,8 +323,8 @@ impl Executor<'_> {
         let running = self.report.start(&format!("get {step}"));
         let warn = |text: String| self.report.warning(&text);
         let found = self.backings.tree(digest, step, self.store, &warn);
-        running.end(if found { Outcome::Built } else { Outcome::Failed });
-        if found { self.store.tree(digest) } else { Ok(None) }
+        running.end(if matches!(found, Ok(true)) { Outcome::Built } else { Outcome::Failed });
+        if found? { self.store.tree(digest) } else { Ok(None) }
     }
 
     /// The file of a pin, from the store or fetched into it.
@@ -382,13 +381,6 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Told(error)
     }
-}
-
-#[derive(Default)]
-struct Walk {
-    outputs: Vec<Option<Digest>>,
-    taken: std::collections::BTreeSet<usize>,
-    failure: Option<Failure>,
 }
 
 /// The action of a step, given the digests of the results of the plan's steps so far.

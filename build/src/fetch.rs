@@ -21,6 +21,7 @@ use tempfile::NamedTempFile;
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Error, Result};
+use crate::file_name::FileName;
 use crate::index::Project;
 use crate::invocation::verb;
 use crate::name::PackageName;
@@ -57,8 +58,8 @@ pub enum Origin {
 /// A file that is known by its digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pin {
-    /// The file name, without a directory; used to find it in a mirror and in messages.
-    pub file: String,
+    /// The file name; used to find it in a mirror and in messages.
+    pub file: FileName,
     /// The digest of the bytes.
     pub sha256: Digest,
     /// The number of bytes, where it is known.
@@ -218,12 +219,6 @@ impl Fetcher {
     }
 
     fn obtain(&self, pin: &Pin, progress: &dyn Fn(u64, Option<u64>)) -> Result<Staged> {
-        if pin.file.is_empty() || pin.file.contains(['/', '\\', '\0']) || pin.file.starts_with('.') {
-            return Err(Error::new(format!(
-                "expected a plain file name in a pin but found `{}`",
-                pin.file.escape_debug()
-            )));
-        }
         let mut failures = Vec::new();
         for (what, path) in self.paths(pin) {
             match self.take_from_path(pin, &path, progress) {
@@ -251,10 +246,19 @@ impl Fetcher {
         if pin.origins.is_empty() {
             failures.push("the pin names no origin".to_owned());
         }
-        Err(Error::new(format!("cannot fetch `{}`", pin.file))
-            .detail(format!("sha256 {}", pin.sha256))
+        let (wrong, unreached): (Vec<&String>, Vec<&String>) =
+            failures.iter().partition(|why| why.contains(WRONG_BYTES));
+        let mut error =
+            Error::new(format!("cannot fetch `{}`", pin.file)).detail(format!("sha256 {}", pin.sha256));
+        if !wrong.is_empty() {
+            error =
+                error.hint("an origin has other bytes than are pinned: compare with a copy that you trust");
+        }
+        if !unreached.is_empty() {
+            error = error.hint(http::NETWORK_HINT);
+        }
+        Err(error
             .details(failures)
-            .hint(http::NETWORK_HINT)
             .hint(format!("a copy from elsewhere can be given: `--mirror DIR` with a file `{}`", pin.file)))
     }
 
@@ -392,6 +396,9 @@ impl Fetcher {
     }
 }
 
+/// What begins the reason why a whole file is refused.
+const WRONG_BYTES: &str = "wrong bytes";
+
 /// A temporary file being filled, with the digest of what it holds.
 struct Staged {
     file: NamedTempFile,
@@ -444,7 +451,7 @@ impl Staged {
         }
         let (found, _) = self.hasher.clone().finish();
         if found != pin.sha256 {
-            return Err(Failure::Origin(format!("wrong bytes: their sha256 is {found}")));
+            return Err(Failure::Origin(format!("{WRONG_BYTES}: their sha256 is {found}")));
         }
         Ok(())
     }

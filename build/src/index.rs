@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::fetch::{Fetcher, Origin, Pin};
+use crate::file_name::FileName;
 use crate::name::PackageName;
 
 /// The longest core metadata that is read, in bytes.
@@ -27,7 +28,7 @@ pub struct ProjectFile {
     /// The project that it belongs to.
     pub project: PackageName,
     /// The file name.
-    pub file: String,
+    pub file: FileName,
     /// Its absolute address.
     pub url: String,
     /// Its digest, where the index has one.
@@ -47,7 +48,7 @@ pub struct ProjectFile {
 impl ProjectFile {
     /// A file of which nothing is known but its name and address.
     #[must_use]
-    pub fn new(project: PackageName, file: String, url: String) -> Self {
+    pub fn new(project: PackageName, file: FileName, url: String) -> Self {
         Self {
             project,
             file,
@@ -68,7 +69,7 @@ impl ProjectFile {
             file: self.file.clone(),
             sha256: self.sha256?,
             size: self.size,
-            origins: vec![Origin::Pypi { project: self.project.to_string(), file: self.file.clone() }],
+            origins: vec![Origin::Pypi { project: self.project.to_string(), file: self.file.to_string() }],
         })
     }
 }
@@ -110,7 +111,7 @@ pub struct PipIndex<'a> {
     fetcher: &'a Fetcher,
     tell: &'a (dyn Fn(&str) + Sync),
     /// What was read ahead, by file.
-    ahead: Mutex<BTreeMap<String, CoreMetadata>>,
+    ahead: Mutex<BTreeMap<FileName, CoreMetadata>>,
     /// The projects of which wheels were read ahead.
     searched: Mutex<BTreeSet<PackageName>>,
 }

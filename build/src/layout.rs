@@ -48,7 +48,9 @@ impl Layout {
                 })?
                 .to_owned(),
         };
-        Ok(Self { dist: checkout.join("dist"), cache: Self::cache_folder()?, checkout })
+        let cache = Self::cache_folder()?;
+        check_cache(&cache)?;
+        Ok(Self { dist: checkout.join("dist"), cache, checkout })
     }
 
     /// The root of everything cached; an absolute path.
@@ -92,6 +94,20 @@ impl Layout {
     pub fn lock(&self) -> PathBuf {
         self.checkout.join("eryx.lock")
     }
+}
+
+/// Refuses a cache whose path the build systems of packages do not take: they run in it, and put it into shell
+/// scripts and makefiles.
+fn check_cache(cache: &Path) -> Result<()> {
+    let allowed = |letter: char| letter.is_alphanumeric() || "/._-+@".contains(letter);
+    let text = cache.to_str();
+    let problem = match text.map(|text| text.chars().find(|letter| !allowed(*letter))) {
+        None => "it is no UTF-8".to_owned(),
+        Some(Some(letter)) => format!("it has the character `{}`", letter.escape_debug()),
+        Some(None) => return Ok(()),
+    };
+    Err(Error::new(format!("packages cannot be built in the cache `{}`: {problem}", cache.display()))
+        .hint("set `ERYX_CACHE` to a directory whose path has letters, digits and `/._-+@` only"))
 }
 
 fn path_variable(name: &str) -> Option<PathBuf> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::file_name::FileName;
 use crate::index::read_metadata;
 use crate::lock::LockedWheel;
 use crate::name::PackageName;
@@ -90,11 +91,12 @@ fn wheel(path: &Path) -> Result<LockedWheel, String> {
     }
     let text = |error: Error| error.to_string();
     let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let file = FileName::new(file).map_err(text)?;
     let opened = std::fs::File::open(path).map_err(|error| text(Error::from(error)))?;
-    let name = WheelName::parse(file).ok_or("its name is not that of a wheel")?;
+    let name = WheelName::parse(&file).ok_or("its name is not that of a wheel")?;
     let (sha256, size) = Digest::of_file(path).map_err(text)?;
     let metadata = read_metadata(opened).map_err(text)?;
-    given_wheel(file, &name, (sha256, size), &metadata)
+    given_wheel(&file, &name, (sha256, size), &metadata)
 }
 
 #[cfg(test)]

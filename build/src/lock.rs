@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::fetch::{Origin, Pin};
+use crate::file_name::FileName;
 use crate::name::PackageName;
 use crate::resolve::{Requirement, Upgrade, WheelName};
 
@@ -30,7 +31,7 @@ pub struct LockedWheel {
     /// Its version.
     pub version: Version,
     /// The file name.
-    pub file: String,
+    pub file: FileName,
     /// The digest of the file.
     pub sha256: Digest,
     /// The length in bytes, where the index said it.
@@ -60,7 +61,7 @@ impl LockedWheel {
             size: self.size,
             origins: match self.local {
                 true => Vec::new(),
-                false => vec![Origin::Pypi { project: self.name.to_string(), file: self.file.clone() }],
+                false => vec![Origin::Pypi { project: self.name.to_string(), file: self.file.to_string() }],
             },
         }
     }
@@ -74,7 +75,7 @@ pub struct Moves {
     /// The packages among those that the plans need.
     pub moved: BTreeSet<PackageName>,
     /// The files that the plans need.
-    pub in_use: BTreeSet<String>,
+    pub in_use: BTreeSet<FileName>,
 }
 
 impl Moves {
@@ -85,8 +86,8 @@ impl Moves {
     }
 
     /// Takes note of a wheel that a plan needs.
-    pub fn note(&mut self, name: &PackageName, file: &str) {
-        self.in_use.insert(file.to_owned());
+    pub fn note(&mut self, name: &PackageName, file: &FileName) {
+        self.in_use.insert(file.clone());
         if self.upgrade.moves(name) {
             self.moved.insert(name.clone());
         }
@@ -96,7 +97,7 @@ impl Moves {
 /// The wheels chosen so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lock {
-    wheels: BTreeMap<(PackageName, Version, String), LockedWheel>,
+    wheels: BTreeMap<(PackageName, Version, FileName), LockedWheel>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -224,7 +225,7 @@ impl Lock {
     pub fn changes(&self, other: &Self) -> Vec<String> {
         let keys: BTreeSet<_> = self.wheels.keys().chain(other.wheels.keys()).collect();
         let change =
-            |key: &(PackageName, Version, String)| match (self.wheels.get(key), other.wheels.get(key)) {
+            |key: &(PackageName, Version, FileName)| match (self.wheels.get(key), other.wheels.get(key)) {
                 (None, Some(_)) => Some(format!("`{}` is new", key.2)),
                 (Some(_), None) => Some(format!("`{}` goes away", key.2)),
                 (old, new) => (old != new).then(|| format!("`{}` changes", key.2)),

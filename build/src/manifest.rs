@@ -37,6 +37,9 @@ pub struct Manifest {
     pub crates: Vec<Crate>,
     /// The packages in it.
     pub checks: Vec<Package>,
+    /// For each package the modules that it brings, by the first part of their names; older manifests do not say.
+    #[serde(default)]
+    pub modules: BTreeMap<String, Vec<String>>,
 }
 
 /// How many functions of the libraries are in a prelinked component.

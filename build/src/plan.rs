@@ -255,7 +255,7 @@ impl Planner<'_> {
         self.local(&mut inputs, "training", "recipes/cpython/profile")?;
         let profile = self.profile(&recipe, &inputs)?;
         inputs.insert("profile".to_owned(), Input::Step(profile));
-        let params = json!(recipe.build_key());
+        let params = json!({ "recipe": recipe.build_key(), "linker": provenance::linker_key()? });
         Ok(self.add("cpython", Kind::Cpython(Box::new(recipe)), params, inputs))
     }
 
@@ -266,7 +266,12 @@ impl Planner<'_> {
         source_inputs(&mut inputs, &sources);
         // Its LLVM is the library of the tool that writes profiles.
         inputs.insert("rust".to_owned(), Input::Step(self.rust()?));
-        let params = json!({ "recipe": recipe.build_key(), "sources": source_keys(&sources) });
+        let params = json!({
+            "recipe": recipe.build_key(),
+            "sources": source_keys(&sources),
+            // It is prelinked and run to be trained.
+            "linker": provenance::linker_key()?,
+        });
         Ok(self.add("profile", Kind::Profile(Box::new(recipe.clone()), sources), params, inputs))
     }
 
@@ -420,7 +425,7 @@ impl Planner<'_> {
             "form": form,
             "inputs": parts.inputs,
             "checks": parts.checks,
-            "linker": provenance::linker()?,
+            "linker": provenance::linker_key()?,
         });
         let place = self.add(&name, Kind::Component(Box::new(parts.clone())), params, inputs);
         let inputs = Inputs::from([("component".to_owned(), Input::Step(place))]);
@@ -449,7 +454,7 @@ impl Planner<'_> {
         for (step, its_inputs) in steps.chain([(last, inputs_of_last)]) {
             for (role, input) in its_inputs {
                 let (file, digest) = match input {
-                    Input::Pin(pin) => (pin.file.clone(), pin.sha256),
+                    Input::Pin(pin) => (pin.file.to_string(), pin.sha256),
                     Input::Local { digest, .. } if role == "sdk" => ("wasi-sdk".to_owned(), *digest),
                     Input::Local { path, digest } => {
                         // Where the checkout is must not be told, whatever else is.

@@ -37,6 +37,18 @@ struct Package {
     dependencies: Vec<String>,
 }
 
+/// Stands for our own code that links, prelinks, instruments and runs modules. It is in the key of every step that
+/// does; `tests/plan.rs` notices when that code changes and this does not.
+pub const REVISION: u32 = 1;
+
+/// What a step's key says of the linker: our revision and the crates.
+///
+/// # Errors
+/// As [`linker`].
+pub fn linker_key() -> Result<Value> {
+    Ok(json!({ "revision": REVISION, "crates": linker()? }))
+}
+
 /// Name, version, digest and licence of each, in the form of the manifest's list of crates.
 ///
 /// # Errors

@@ -10,9 +10,9 @@ use crate::diff::first_difference;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::execute::Executor;
+use crate::files::{copy, copy_tree, files_below};
 use crate::layout::Layout;
 use crate::plan::{Input, Kind, Plan};
-use crate::steps::{copy, copy_tree, files_below};
 use crate::store::Store;
 
 /// The first thing that came out differently.

@@ -21,6 +21,7 @@ use serde::Serialize;
 use url::Url;
 
 use crate::digest::Digest;
+use crate::file_name::FileName;
 use crate::name::PackageName;
 
 pub mod catalog;
@@ -96,7 +97,7 @@ pub struct License {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Patch {
     /// The file name within the recipe's folder.
-    pub file: String,
+    pub file: FileName,
     /// The file.
     pub path: PathBuf,
     /// The digest of the file.

@@ -19,7 +19,7 @@ mod wheel;
 
 pub use pep440_rs::Version;
 
-pub use self::environment::Target;
+pub use self::environment::{PYTHON, Target};
 pub use self::metadata::{Metadata, parse_metadata};
 pub use self::wheel::{WheelName, project_has};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +29,7 @@ use self::solve::Solution;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::fetch::Pin;
+use crate::file_name::FileName;
 use crate::index::Index;
 use crate::lock::{Lock, LockedWheel};
 use crate::name::PackageName;
@@ -114,9 +115,9 @@ pub struct Closure {
 
 impl Closure {
     /// The names and files of its wheels.
-    pub fn wheels(&self) -> impl Iterator<Item = (&PackageName, &str)> {
+    pub fn wheels(&self) -> impl Iterator<Item = (&PackageName, &FileName)> {
         self.packages.iter().filter_map(|package| match package {
-            Chosen::Wheel { name, pin, .. } => Some((name, pin.file.as_str())),
+            Chosen::Wheel { name, pin, .. } => Some((name, &pin.file)),
             Chosen::Recipe { .. } => None,
         })
     }
@@ -280,7 +281,7 @@ pub fn resolve(
 /// # Errors
 /// Why it is no wheel for a component.
 pub fn given_wheel(
-    file: &str,
+    file: &FileName,
     name: &WheelName,
     (sha256, size): (Digest, u64),
     metadata: &str,

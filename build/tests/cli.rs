@@ -4,11 +4,12 @@
 //! `ERYX_BLESS=1 cargo test --test cli` rewrites the expectations in `tests/cli/`.
 
 mod checkout;
-mod wheel;
+mod wheels;
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use tempfile::TempDir;
 
@@ -77,7 +78,7 @@ impl Place {
     /// Writes a pure wheel with one module.
     fn wheel(&self, folder: &str, name: &str, version: &str, requires: &[&str]) -> PathBuf {
         let requires: String = requires.iter().map(|one| format!("Requires-Dist: {one}\n")).collect();
-        wheel::write(&self.path(folder), name, version, &requires, &[(&format!("{name}.py"), b"x = 1\n")])
+        wheels::write(&self.path(folder), name, version, &requires, &[(&format!("{name}.py"), b"x = 1\n")])
     }
 
     /// Leaves in the lock file what recipes and the sysroot are built with.
@@ -468,6 +469,96 @@ fn a_plan_says_what_is_missing() {
     assert!(last[1].starts_with("component python  after cpython, "), "{last:?}");
 }
 
+/// Runs the binary with its standard output going elsewhere; its status, and what it says on standard error.
+fn run_into(place: &Place, arguments: &[&str], output: Stdio) -> (ExitStatus, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
+    command.args(arguments).stdin(Stdio::null()).stdout(output).stderr(Stdio::piped());
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("ERYX_CACHE", place.path("cache"));
+    command.env("ERYX_CHECKOUT", place.path("checkout"));
+    let output = command.spawn().unwrap().wait_with_output().unwrap();
+    (output.status, String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn nobody_reads_what_is_printed() {
+    let place = Place::locked();
+    for verb in ["recipes", "plan", "why"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let (status, said) = run_into(&place, &[verb], writer.into());
+        assert_eq!((status.signal(), said.as_str()), (Some(13), ""), "{verb}");
+    }
+}
+
+#[test]
+fn what_is_printed_does_not_fit() {
+    let place = Place::locked();
+    for verb in ["recipes", "plan", "why"] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let (status, said) = run_into(&place, &[verb], full.into());
+        assert_eq!(status.code(), Some(1), "{verb}");
+        assert_eq!(said, "error: cannot write to standard output: no space left on device (os error 28)\n");
+    }
+}
+
+#[test]
+fn a_cache_that_build_systems_do_not_take_is_refused_at_once() {
+    for (name, letter) in
+        [("a b", " "), ("it's", "\\'"), ("a$HOME", "$"), ("a;b", ";"), ("a\"b", "\\\""), ("a\nb", "\\n")]
+    {
+        let place = Place::locked();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
+        command.arg("plan").env_clear().env("PATH", "/usr/bin:/bin").env("ERYX_CACHE", place.path(name));
+        let output = command.env("ERYX_CHECKOUT", place.path("checkout")).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(&format!("it has the character `{letter}`")), "{said}");
+        assert!(said.contains("\nhint: set `ERYX_CACHE` to a directory whose path has letters"), "{said}");
+        assert!(!place.path(name).exists());
+    }
+}
+
+#[test]
+fn a_checkout_may_have_any_path() {
+    let place = Place::new();
+    let folder = place.path("it's a \"checkout\"");
+    checkout::copy_locked(&folder);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
+    command.arg("plan").env_clear().env("PATH", "/usr/bin:/bin").env("ERYX_CACHE", place.path("cache"));
+    let output = command.env("ERYX_CHECKOUT", &folder).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_registry_that_does_not_answer_is_noticed_before_the_build() {
+    let place = Place::locked();
+    let answer = place.run(&["publish", "127.0.0.1:9/x:1"]);
+    assert_eq!((answer.status, answer.stdout.as_str()), (1, ""));
+    assert!(answer.stderr.contains("connection refused"), "{}", answer.stderr);
+    assert!(!answer.stderr.contains("start "), "{}", answer.stderr);
+}
+
+/// A remote cache is never needed, whatever keeps its credentials away.
+#[test]
+fn a_missing_credential_helper_is_a_warning() {
+    let place = Place::locked();
+    fs::create_dir(place.path("docker")).unwrap();
+    for (config, why) in [
+        (r#"{"credsStore": "none-such"}"#, "cannot run `docker-credential-none-such`"),
+        (r#"{"credsStore": "../../bin/sh"}"#, "expected a credential helper but found `../../bin/sh`"),
+        ("{", "malformed in line 1"),
+    ] {
+        place.write("docker/config.json", config);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
+        command.args(["plan", "--remote", "127.0.0.1:9/cache"]).env_clear().env("PATH", "/usr/bin:/bin");
+        command.env("ERYX_CACHE", place.path("cache")).env("ERYX_CHECKOUT", place.path("checkout"));
+        let output = command.env("DOCKER_CONFIG", place.path("docker")).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        assert!(said.contains("going on without the remote cache `127.0.0.1:9/cache`: "), "{said}");
+        assert!(said.contains(why), "{said}");
+    }
+}
+
 const STAYS: &str = "the lock file stays as it is\n";
 
 #[test]
@@ -559,7 +650,7 @@ fn wheels_can_be_given_as_files() {
     place.wheel("links", "y", "1", &[]);
     // A name of a person may be in any encoding.
     let metadata = "Author: J\u{f6}rg\nRequires-Dist: y; extra == 'more'\n";
-    let wheel = wheel::write(&place.path("one"), "x", "1", metadata, &[("x.py", b"x = 1\n")]);
+    let wheel = wheels::write(&place.path("one"), "x", "1", metadata, &[("x.py", b"x = 1\n")]);
     let more = ["--offline", "--find-links", "links"];
     let run = |arguments: &[&str]| place.run(&[arguments, &more].concat());
     let answer = run(&["plan", "one/x-1-py3-none-any.whl[more]"]);

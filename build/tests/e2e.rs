@@ -12,6 +12,8 @@ mod checkout;
 mod guest;
 #[path = "e2e/inputs.rs"]
 mod inputs;
+#[path = "wheels/mod.rs"]
+mod made;
 mod outcome;
 #[path = "e2e/preinit.rs"]
 mod preinit;
@@ -25,7 +27,6 @@ mod run;
 mod session_code;
 #[path = "e2e/state.rs"]
 mod state;
-mod wheel;
 #[path = "e2e/wheels.rs"]
 mod wheels;
 

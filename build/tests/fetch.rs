@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use eryx_build::digest::Digest;
 use eryx_build::fetch::{FetchOptions, Fetcher, Origin, Pin};
+use eryx_build::file_name::FileName;
 
 const BYTES: &[u8] = b"the right bytes";
 
@@ -93,7 +94,8 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>) {
 }
 
 fn pin(origins: Vec<Origin>) -> Pin {
-    Pin { file: "x-1.tar.gz".to_owned(), sha256: Digest::of(BYTES), size: Some(BYTES.len() as u64), origins }
+    let file = FileName::new("x-1.tar.gz").unwrap();
+    Pin { file, sha256: Digest::of(BYTES), size: Some(BYTES.len() as u64), origins }
 }
 
 fn fetch(options: FetchOptions, pin: &Pin) -> Result<Vec<u8>, String> {
@@ -161,6 +163,7 @@ fn all_failures_are_in_one_error() {
   `SERVER/truncated`: broke off after 5 bytes: peer disconnected (3 tries)
   `SERVER/unavailable`: status 503 service unavailable (3 tries)
   `REFUSED`: connection refused (os error 111) (3 tries)
+hint: an origin has other bytes than are pinned: compare with a copy that you trust
 hint: check the network and the proxy settings (`HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`)
 hint: a copy from elsewhere can be given: `--mirror DIR` with a file `x-1.tar.gz`",
         Digest::of(BYTES),
@@ -195,16 +198,6 @@ fn a_wrong_file_in_the_mirror_is_passed_over() {
     std::fs::write(mirror.path().join("x-1.tar.gz"), b"the wrong bytes").unwrap();
     let options = FetchOptions { mirror: Some(mirror.path().to_owned()), ..FetchOptions::default() };
     assert_eq!(fetch(options, &pin(vec![server.url("/good")])).as_deref(), Ok(BYTES));
-}
-
-#[test]
-fn file_names_cannot_leave_the_mirror() {
-    let options = FetchOptions { mirror: Some("/".into()), ..FetchOptions::default() };
-    for name in ["../x", "/etc/passwd", "", "a/b", ".."] {
-        let pin = Pin { file: name.to_owned(), ..pin(Vec::new()) };
-        let error = fetch(options.clone(), &pin).unwrap_err();
-        assert!(error.starts_with("expected a plain file name"), "{error}");
-    }
 }
 
 #[test]

@@ -16,6 +16,8 @@ use eryx_build::digest::Digest;
 use eryx_build::error::{Error, Result};
 use eryx_build::execute::{Executor, Status, action_of, show};
 use eryx_build::fetch::{FetchOptions, Fetcher};
+use eryx_build::file_name::FileName;
+use eryx_build::files::files_below;
 use eryx_build::index::{CoreMetadata, Index, Project, ProjectFile};
 use eryx_build::layout::Layout;
 use eryx_build::lock::{Lock, LockedWheel};
@@ -62,7 +64,7 @@ fn tools(requires: &[String]) -> Result<Vec<LockedWheel>> {
         Ok(LockedWheel {
             name: PackageName::new(name)?,
             version: version.parse().map_err(|_| Error::new(format!("`{version}` is no version")))?,
-            file: format!("{}-{version}-py3-none-any.whl", name.replace('-', "_")),
+            file: FileName::new(format!("{}-{version}-py3-none-any.whl", name.replace('-', "_")))?,
             sha256: Digest::of(text.as_bytes()),
             size: None,
             license: None,
@@ -283,7 +285,7 @@ fn the_reasons_for_each_step_are_told() {
         "{found}"
     );
     let cpython = found.split("\ncpython\n").nth(1).unwrap().split("\ncpython-dev\n").next().unwrap();
-    assert!(cpython.starts_with("  `params.build.cflags` changed from ["), "{cpython}");
+    assert!(cpython.starts_with("  `params.recipe.build.cflags` changed from ["), "{cpython}");
     assert!(
         cpython.ends_with(
             "\n  `inputs.host/zlib` may change: `library zlib` is built first\
@@ -361,4 +363,74 @@ fn a_table_of_pins_that_is_missing_is_named() {
     };
     let error = plan(&materials, &closure, "sandbox", &Form::default()).unwrap_err();
     assert_eq!(error.to_string(), "expected a table `clang` in `sysroot/toolchain.toml` but found none");
+}
+
+/// Versions that code repeats are those of the files that pin them.
+#[test]
+fn versions_in_code_are_those_that_are_pinned() {
+    let toolchain: toml::Table =
+        fs::read_to_string(root().join("rust-toolchain.toml")).unwrap().parse().unwrap();
+    assert_eq!(toolchain["toolchain"]["channel"].as_str(), Some(eryx_build::steps::rust::TOOLCHAIN));
+    let catalog = Catalog::load(&root().join("recipes")).unwrap();
+    let cpython = catalog.get(&PackageName::new("cpython").unwrap()).unwrap();
+    assert_eq!(cpython.version.to_string(), eryx_build::resolve::PYTHON);
+}
+
+/// The sources behind [`eryx_build::provenance::REVISION`]: what links, prelinks, instruments and runs modules.
+const LINKER: [&str; 12] = [
+    "fixed.rs",
+    "fuse",
+    "fuse.rs",
+    "image.rs",
+    "link",
+    "link.rs",
+    "merge",
+    "merge.rs",
+    "preinit.rs",
+    "preview1.rs",
+    "wasm",
+    "wasm.rs",
+];
+
+/// A change of the linker that may change a result is a new revision, or every cache gives what the old one made.
+#[test]
+fn the_linker_has_the_revision_of_its_sources() {
+    let mut text = String::new();
+    for name in LINKER {
+        let path = root().join("build/src").join(name);
+        let files = match path.is_dir() {
+            true => files_below(&path).unwrap().into_iter().map(|file| path.join(file)).collect(),
+            false => vec![path],
+        };
+        for file in files {
+            text.push_str(&fs::read_to_string(&file).unwrap());
+        }
+    }
+    let found = format!("{} {}\n", eryx_build::provenance::REVISION, Digest::of(text.as_bytes()));
+    let expected = fs::read_to_string(root().join("build/tests/plan/linker.txt")).unwrap_or_default();
+    let hint = "if a result may change, raise `REVISION` in `build/src/provenance.rs`; then";
+    let same_revision = expected.split(' ').next() == found.split(' ').next();
+    if !same_revision || std::env::var_os("ERYX_BLESS").is_some() {
+        return assert_golden("linker.txt", &found);
+    }
+    assert_eq!(found, expected, "the linker's sources have changed: {hint} run with ERYX_BLESS=1");
+}
+
+/// What a step runs is in its key: the crates and the code that prelink, instrument and run CPython to train it.
+#[test]
+fn every_step_that_links_names_the_linker() {
+    let plan = plan_in(&root(), &[]);
+    for step in &plan.steps {
+        let links = step.name == "cpython" || step.name == "profile" || step.name.starts_with("component ");
+        let named = &step.params["linker"];
+        assert_eq!(links, named.is_object(), "{}", step.name);
+        if links {
+            assert_eq!(named["revision"], eryx_build::provenance::REVISION);
+            let crates: Vec<_> =
+                named["crates"].as_array().unwrap().iter().filter_map(|one| one["crate"].as_str()).collect();
+            for needed in ["wasmtime", "wasm-encoder", "wasmparser"] {
+                assert!(crates.contains(&needed), "{}: {crates:?}", step.name);
+            }
+        }
+    }
 }

@@ -3,18 +3,19 @@
 //! The plan is a small one of real steps that start no process: three folders of tools, and a merge of them.
 
 mod registry;
+mod wheels;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use eryx_build::backing::{Backings, Folder, Mode, OtherStore, Remote};
+use eryx_build::backing::{Backings, Folder, Keys, Mode, OtherStore, Remote};
 use eryx_build::digest::Digest;
 use eryx_build::execute::Executor;
 use eryx_build::fetch::{FetchOptions, Fetcher, Pin};
+use eryx_build::file_name::FileName;
 use eryx_build::layout::Layout;
 use eryx_build::plan::{Input, Kind, Plan, Step};
 use eryx_build::report::{Outcome, Report};
@@ -24,6 +25,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use serde_json::json;
 use tempfile::TempDir;
+use wheels::Wheel;
 
 /// Files that a build starts from, and the plan.
 struct Site {
@@ -39,14 +41,17 @@ impl Site {
         for (place, role) in roles.iter().enumerate() {
             let file = format!("{role}-1-py3-none-any.whl");
             let path = dir.path().join(&file);
-            let mut zip = zip::ZipWriter::new(fs::File::create(&path).unwrap());
-            zip.start_file(format!("{role}/data"), zip::write::SimpleFileOptions::default()).unwrap();
             // Noise, so that it stays as long when it is packed.
             let noise = (0..300_000_u64 + place as u64).map(|at| ((at * at * 2_654_435_761) >> 17) as u8);
-            zip.write_all(&noise.collect::<Vec<_>>()).unwrap();
-            zip.finish().unwrap();
+            let wheel = Wheel::of(role, "1").file(&format!("{role}/data"), noise.collect::<Vec<_>>());
+            fs::write(&path, wheel.bytes()).unwrap();
             let (sha256, size) = Digest::of_file(&path).unwrap();
-            let pin = Pin { file: file.clone(), sha256, size: Some(size), origins: Vec::new() };
+            let pin = Pin {
+                file: FileName::new(file.as_str()).unwrap(),
+                sha256,
+                size: Some(size),
+                origins: Vec::new(),
+            };
             let inputs = BTreeMap::from([(format!("source/{file}"), Input::Pin(pin))]);
             plan.steps.push(Step {
                 name: format!("tools {role}"),
@@ -123,8 +128,9 @@ fn build(site: &Site, backings: &Backings<'_>) -> Built {
 
 fn remote(address: &str, mode: Mode, key: Option<&Path>) -> Backings<'static> {
     let reference = format!("{address}/cache").parse().unwrap();
+    let keys = key.map(|file| Keys::read(file, mode).unwrap()).unwrap_or_default();
     let mut backings = Backings::default();
-    backings.push(Remote::open(&reference, mode, key, false).unwrap());
+    backings.push(Remote::open(&reference, mode, keys, false).unwrap());
     backings
 }
 
@@ -343,4 +349,43 @@ fn another_store_and_a_folder_lend_too() {
     backings.push(Folder::new(folder.path()));
     let damaged = build(&site, &backings);
     assert_eq!((damaged.digest, damaged.made.len(), damaged.warnings.len()), (first.digest, 4, 1));
+}
+
+/// An empty store would refuse the file, so a filled one does, too.
+#[test]
+fn a_wrong_length_is_noticed_with_a_filled_store() {
+    let mut site = Site::new();
+    let first = build(&site, &Backings::default());
+    let pin =
+        site.plan.steps.iter_mut().flat_map(|step| step.inputs.values_mut()).find_map(|input| match input {
+            Input::Pin(pin) => Some(pin),
+            _ => None,
+        });
+    let pin = pin.unwrap();
+    let right = pin.size.unwrap();
+    pin.size = Some(right + 1);
+    let store = Store::open(first.cache.path()).unwrap();
+    let report = Report::silent();
+    let layout = Layout {
+        cache: first.cache.path().to_owned(),
+        checkout: PathBuf::from("/nowhere"),
+        dist: first.cache.path().join("dist"),
+    };
+    let fetcher = Fetcher::new(FetchOptions { offline: true, ..FetchOptions::default() });
+    let backings = Backings::default();
+    let executor = Executor {
+        store: &store,
+        fetcher: &fetcher,
+        layout: &layout,
+        report: &report,
+        backings: &backings,
+        jobs: 1,
+    };
+    let error = executor.run(&site.plan).unwrap_err().to_string();
+    let expected = format!(
+        "files have another length than is pinned\n  `libc-1-py3-none-any.whl`: expected {} bytes but found {right}\n\
+         hint: correct `size` where the sha256 is pinned",
+        right + 1
+    );
+    assert_eq!(error, expected);
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use eryx_build::digest::Digest;
 use eryx_build::error::{Error, Result};
+use eryx_build::file_name::FileName;
 use eryx_build::index::{CoreMetadata, Index, Project, ProjectFile};
 use eryx_build::lock::{Lock, LockedWheel, Moves};
 use eryx_build::name::PackageName;
@@ -33,7 +34,11 @@ impl Memory {
         found.files.push(ProjectFile {
             sha256: Some(Digest::of(file.as_bytes())),
             size: Some(file.len() as u64),
-            ..ProjectFile::new(name(project), file.to_owned(), format!("https://files.example/{file}"))
+            ..ProjectFile::new(
+                name(project),
+                FileName::new(file).unwrap(),
+                format!("https://files.example/{file}"),
+            )
         });
         found.files.last_mut().unwrap()
     }
@@ -78,7 +83,7 @@ impl Index for Memory {
 
     fn metadata(&self, file: &ProjectFile) -> Result<CoreMetadata> {
         *self.asked.borrow_mut() += 1;
-        Ok(match self.metadata.get(&file.file) {
+        Ok(match self.metadata.get(file.file.as_str()) {
             Some(text) => CoreMetadata::Text(text.clone()),
             None => CoreMetadata::Malformed(format!("`{}` is not a wheel", file.file)),
         })
@@ -891,5 +896,5 @@ fn a_bad_lock_is_refused() {
     let twice = refuse(&doubled);
     assert!(twice.contains("`a-1-py3-none-any.whl` is listed twice"), "{twice}");
     let moved = refuse(&text.replace("a-1-py3", "../a-1-py3"));
-    assert!(moved.contains("`../a-1-py3-none-any.whl` is not a wheel of `a` 1"), "{moved}");
+    assert!(moved.contains("found `../a-1-py3-none-any.whl`: it has a separator"), "{moved}");
 }

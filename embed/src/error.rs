@@ -13,6 +13,7 @@ pub struct Error {
     message: String,
     details: Vec<String>,
     hints: Vec<String>,
+    storage: bool,
 }
 
 /// The result of anything that can fail in front of the user.
@@ -22,7 +23,7 @@ impl Error {
     /// Makes an error from one lower-case sentence without `error: ` and without a full stop.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), details: Vec::new(), hints: Vec::new() }
+        Self { message: message.into(), details: Vec::new(), hints: Vec::new(), storage: false }
     }
 
     /// Makes an error of a chain of causes, the outermost first: that is the message, the others are details.
@@ -51,6 +52,19 @@ impl Error {
     pub fn hint(mut self, line: impl Into<String>) -> Self {
         self.hints.push(line.into());
         self
+    }
+
+    /// Marks a failure to write to a disk of this machine: whatever was to be written is not to blame.
+    #[must_use]
+    pub fn of_storage(mut self) -> Self {
+        self.storage = true;
+        self
+    }
+
+    /// Whether a disk of this machine could not be written.
+    #[must_use]
+    pub fn is_of_storage(&self) -> bool {
+        self.storage
     }
 
     /// Puts a noun in front of the message: `outer: inner`.

@@ -78,7 +78,7 @@ impl Backing for Folder {
 
     fn tree(&self, digest: Digest, store: &Store) -> Result<bool, Trouble> {
         let Some(path) = crate::store::held(&self.named).get(&digest).cloned() else { return Ok(false) };
-        store.import_packed(&path, digest).map_err(Trouble::Wrong)?;
+        store.import_packed(&path, digest).map_err(Trouble::of_import)?;
         Ok(true)
     }
 }

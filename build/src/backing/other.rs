@@ -37,7 +37,7 @@ impl Backing for OtherStore<'_> {
 
     fn tree(&self, digest: Digest, store: &Store) -> Result<bool, Trouble> {
         let Some(from) = self.store.tree(digest).map_err(Trouble::Gone)? else { return Ok(false) };
-        store.import_copy(&from, digest).map_err(Trouble::Wrong)?;
+        store.import_copy(&from, digest).map_err(Trouble::of_import)?;
         Ok(true)
     }
 

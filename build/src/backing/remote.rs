@@ -10,6 +10,7 @@
 //! cannot be checked without making it: who does not trust the registry wants records signed by a key.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 
 use super::{Backing, Trouble, checked};
@@ -19,7 +20,7 @@ use crate::error::{Context as _, Error, Result};
 use crate::oci::model::{Descriptor, Manifest};
 use crate::oci::{Access, Patience, Reference, Registry};
 use crate::publish::{PublicKey, SigningKey};
-use crate::store::{Output, Record, Store};
+use crate::store::{Output, Record, Store, write_error};
 
 const KIND: &str = "application/vnd.eryx.action.v1+json";
 const RECORD: &str = "application/vnd.eryx.record.v1+json";
@@ -42,30 +43,45 @@ pub enum Mode {
 pub struct Remote {
     reads: Registry,
     writes: Option<Registry>,
+    keys: Keys,
+}
+
+/// The two halves of the key that a cache's records are signed with.
+#[derive(Default)]
+pub struct Keys {
     signs: Option<SigningKey>,
     verifies: Option<PublicKey>,
 }
 
-impl Remote {
-    /// A cache in a repository. With a key, records must be signed with it; one that writes needs the private
-    /// half.
+impl Keys {
+    /// Reads a key file; a cache that is written needs the private half.
     ///
     /// # Errors
-    /// When credentials or the key cannot be read.
-    pub fn open(reference: &Reference, mode: Mode, key: Option<&Path>, plain_http: bool) -> Result<Self> {
+    /// When it cannot be read or is no key.
+    pub fn read(file: &Path, mode: Mode) -> Result<Self> {
+        let signs = (mode == Mode::ReadWrite).then(|| SigningKey::read(file)).transpose()?;
+        Ok(Self { signs, verifies: Some(PublicKey::read(file)?) })
+    }
+}
+
+impl Remote {
+    /// A cache in a repository. With keys, records must be signed with them.
+    ///
+    /// # Errors
+    /// When the registry's credentials cannot be had.
+    pub fn open(reference: &Reference, mode: Mode, keys: Keys, plain_http: bool) -> Result<Self> {
         let access = |push, patience| Access { push, plain_http, patience };
         let writes = mode == Mode::ReadWrite;
         Ok(Self {
             reads: Registry::open(reference, access(writes, Patience::Short))?,
             writes: writes.then(|| Registry::open(reference, access(true, Patience::Long))).transpose()?,
-            signs: key.filter(|_| writes).map(SigningKey::read).transpose()?,
-            verifies: key.map(PublicKey::read).transpose()?,
+            keys,
         })
     }
 
     fn read(&self, manifest: &Manifest, action: &Action) -> Result<Record> {
         let text = self.reads.pull_bytes(&manifest.config)?;
-        if let Some(key) = &self.verifies {
+        if let Some(key) = &self.keys.verifies {
             let signature = manifest.annotations.get(SIGNATURE).map(String::as_str).unwrap_or_default();
             if !key.verifies(&text, signature) {
                 return Err(Error::new("it is not signed with the key"));
@@ -74,22 +90,27 @@ impl Remote {
         let record: Record = crate::oci::model::from_bytes("record", &text)?;
         match checked(record, action) {
             Ok(record) => Ok(record),
-            Err(Trouble::Wrong(error) | Trouble::Gone(error)) => Err(error),
+            Err(Trouble::Wrong(error) | Trouble::Gone(error) | Trouble::Local(error)) => Err(error),
         }
     }
 
     fn download(&self, layer: &Descriptor, to: &Path) -> Result<(), Trouble> {
-        let mut file = fs::File::create(to)
-            .context(|| format!("cannot write `{}`", to.display()))
-            .map_err(Trouble::Wrong)?;
+        let full = |error| write_error(&format!("cannot write `{}`", to.display()), to, error);
+        let mut file = fs::File::create(to).map_err(|error| Trouble::Local(full(error)))?;
         let mut broke_off = false;
+        let mut buffer = vec![0; 1 << 16];
         let pulled = self.reads.pull_blob(layer, &mut |reader| {
-            let copied = std::io::copy(reader, &mut file);
-            broke_off = copied.is_err();
-            copied.map(drop).context(|| "the download broke off".to_owned())
+            loop {
+                let count = reader.read(&mut buffer).inspect_err(|_| broke_off = true);
+                let count = count.context(|| "the download broke off".to_owned())?;
+                let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else {
+                    return Ok(());
+                };
+                file.write_all(bytes).map_err(full)?;
+            }
         });
         // Whoever breaks off or is too slow once is not waited for again; what is not there is another matter.
-        pulled.map_err(if broke_off { Trouble::Gone } else { Trouble::Wrong })?;
+        pulled.map_err(if broke_off { Trouble::Gone } else { Trouble::of_import })?;
         let (found, size) = Digest::of_file(to).map_err(Trouble::Wrong)?;
         if found == layer.digest.0 && size == layer.size {
             return Ok(());
@@ -132,7 +153,7 @@ impl Remote {
         };
         let mut manifest = Manifest::new(KIND, config, layer);
         manifest.annotations.insert("eryx.step".to_owned(), record.step.clone());
-        if let Some(key) = &self.signs {
+        if let Some(key) = &self.keys.signs {
             manifest.annotations.insert(SIGNATURE.to_owned(), key.sign(&text)?);
         }
         registry.tag(&tree, &manifest)?;
@@ -155,10 +176,10 @@ impl Backing for Remote {
             return Ok(false);
         };
         let layer = found.document.layer().map_err(Trouble::Wrong)?;
-        let scratch = store.scratch().map_err(Trouble::Wrong)?;
+        let scratch = store.scratch().map_err(Trouble::of_import)?;
         let path = scratch.path().join("packed");
         self.download(layer, &path)?;
-        store.import_packed(&path, digest).map_err(Trouble::Wrong)?;
+        store.import_packed(&path, digest).map_err(Trouble::of_import)?;
         Ok(true)
     }
 

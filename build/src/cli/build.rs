@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::BundleArgs;
-use crate::backing::{Backings, Folder, Mode, Remote};
+use super::output::{line, print};
+use crate::backing::{self, Backings, Folder, Keys, Mode, Remote};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::execute::{Executor, Status, show};
@@ -16,6 +17,9 @@ use crate::invocation::verb;
 use crate::layout::Layout;
 use crate::local;
 use crate::lock::{Lock, LockedWheel, Moves};
+use crate::manifest::Manifest;
+use crate::oci::Reference;
+use crate::ownership::{borrowed, owners};
 use crate::plan::{self, COMMAND_WORLD, Form, Input, Kind, Materials, Plan};
 use crate::recipe::{Catalog, parse_parts};
 use crate::report::{self, Outcome, Report};
@@ -47,20 +51,30 @@ impl Session {
             .jobs
             .or_else(|| std::thread::available_parallelism().ok().map(std::num::NonZero::get))
             .unwrap_or(2);
+        let report = Report::new();
         let mut backings = Backings::default();
         if let Some(folder) = &arguments.mirror {
             backings.push(Folder::new(folder));
         }
         if let Some(reference) = arguments.remote.as_ref().filter(|_| !arguments.offline) {
             let mode = if arguments.remote_write { Mode::ReadWrite } else { Mode::Read };
-            let key = arguments.remote_key.as_deref();
-            backings.push(Remote::open(&reference.parse()?, mode, key, arguments.remote_plain_http)?);
+            let keys = arguments.remote_key.as_deref().map(|file| Keys::read(file, mode)).transpose()?;
+            let reference: Reference = reference.parse()?;
+            match Remote::open(&reference, mode, keys.unwrap_or_default(), arguments.remote_plain_http) {
+                Ok(remote) => backings.push(remote),
+                // A remote cache is never needed.
+                Err(error) => report.warning(&format!(
+                    "going on without the remote cache `{}`: {}",
+                    reference.name(),
+                    backing::one_line(&error)
+                )),
+            }
         }
         Ok(Self {
             store: Store::open(&layout.cache)?,
             backings,
             fetcher: Fetcher::new(options),
-            report: Report::new(),
+            report,
             jobs,
             layout,
         })
@@ -237,14 +251,14 @@ fn machine() -> Result<String> {
 pub(super) fn plan(arguments: &BundleArgs) -> Result<u8> {
     let session = Session::open(arguments)?;
     let plan = session.beside_lock(arguments, |lock| session.plan_of(arguments, false, lock))?;
-    print!("{}", show(&plan, &session.executor().status(&plan)?));
+    print(show(&plan, &session.executor().status(&plan)?))?;
     Ok(0)
 }
 
 pub(super) fn fetch(arguments: &BundleArgs, all: bool) -> Result<u8> {
     let session = Session::open(arguments)?;
     let plan = session.with_lock(arguments, |lock| session.plan_of(arguments, all, lock))?;
-    println!("{} files are in the store", fetch_all(&session, &plan)?.len());
+    line(format_args!("{} files are in the store", fetch_all(&session, &plan)?.len()))?;
     Ok(0)
 }
 
@@ -314,6 +328,12 @@ fn make(session: &Session, plan: &Plan) -> Result<Bundled> {
         Some(Kind::Check(parts)) => parts.file.clone(),
         _ => return Err(Error::new("the plan does not end in a checked component")),
     };
+    let manifest = fs::read(result.join(MANIFEST)).context(|| format!("cannot read `{MANIFEST}`"))?;
+    let manifest = Manifest::parse(&manifest)?;
+    let owners = owners(&Catalog::load(&session.layout.recipes())?, &Lock::load(&session.layout.lock())?);
+    for warning in borrowed(&manifest, &owners) {
+        session.report.warning(&warning);
+    }
     let component = result.join(COMPONENT);
     let (digest, size) = Digest::of_file(&component)?;
     let stem = format!("{names}-{}", digest.short());
@@ -339,19 +359,19 @@ pub(super) fn bundle(arguments: &BundleArgs) -> Result<u8> {
     let plan = session.plan(arguments)?;
     let Bundled { file, digest, size } = make(&session, &plan)?;
     let timings = session.report.timings();
-    println!("component  {}", file.display());
-    println!("size       {}", report::size(size));
-    println!("sha256     {digest}");
-    println!();
+    line(format_args!("component  {}", file.display()))?;
+    line(format_args!("size       {}", report::size(size)))?;
+    line(format_args!("sha256     {digest}"))?;
+    line("")?;
     for timing in timings.iter().filter(|timing| timing.outcome == Outcome::Built) {
-        println!("  {:>12}  {}", report::seconds(timing.elapsed), timing.step);
+        line(format_args!("  {:>12}  {}", report::seconds(timing.elapsed), timing.step))?;
     }
     let hits = timings.iter().filter(|timing| timing.outcome == Outcome::Hit).count();
-    println!(
+    line(format_args!(
         "  {:>12}  in all; {hits} steps were in the cache, {} processes started",
         report::seconds(session.report.elapsed()),
         crate::command::processes_started()
-    );
+    ))?;
     Ok(0)
 }
 

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::BundleArgs;
 use super::build::Session;
+use super::output::line;
 use crate::error::{Error, Result};
 use crate::lock::{Lock, Moves};
 use crate::name::PackageName;
@@ -31,10 +32,10 @@ pub(super) fn lock(arguments: &LockArgs) -> Result<u8> {
         Ok(old.changes(lock))
     })?;
     for change in &changes {
-        println!("{change}");
+        line(change)?;
     }
     if changes.is_empty() {
-        println!("the lock file stays as it is");
+        line("the lock file stays as it is")?;
     }
     Ok(0)
 }

@@ -1,21 +1,24 @@
 //! `run`, `check`, `recipes`, `clean` and `shell`.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
 use super::RunArgs;
+use super::output::{self, line, print};
 use crate::check::{self, CheckOptions, Package};
 use crate::command::Failed;
 use crate::error::{Context, Error, Result};
 use crate::execute::work_prefix;
+use crate::files::files_below;
 use crate::invocation::verb;
 use crate::layout::{FAILED, Layout};
 use crate::name::PackageName;
 use crate::recipe::Catalog;
 use crate::report;
 use crate::run::{self, Code, RunOptions};
-use crate::steps::{environment, files_below};
+use crate::steps::environment;
 use crate::store::Store;
 use eryx_embed::{Embedder, EmbedderOptions, Grant, parse_duration, parse_size};
 
@@ -43,7 +46,7 @@ pub(super) fn run(arguments: &RunArgs) -> Result<u8> {
     match run::run(&options) {
         Ok(status) => Ok(status.0),
         Err(error) => {
-            eprint!("{}", error.render());
+            output::complain(&error);
             Ok(UNUSABLE)
         }
     }
@@ -55,7 +58,7 @@ pub(super) fn compile(component: &Path) -> Result<u8> {
             .cache(Some(Layout::cache_folder()?))
             .on_compile(Some(report::compiling(true))),
     )?;
-    println!("{}", embedder.load(component)?.compile_beside()?.display());
+    line(embedder.load(component)?.compile_beside()?.display())?;
     Ok(0)
 }
 
@@ -65,7 +68,7 @@ pub(super) fn check(component: &Path) -> Result<u8> {
     let forbidden = [cache.display().to_string()];
     let options = CheckOptions { cache: Some(&cache), packages: &packages, forbidden: &forbidden };
     let report = check::check(component, &options)?;
-    print!("{report}");
+    print(&report)?;
     report.verdict().map(|()| 0)
 }
 
@@ -86,22 +89,23 @@ pub(super) fn recipes(affected_by: &[String]) -> Result<u8> {
         // A change may have removed a recipe, so that a name without one is no error.
         for name in changed.iter().filter(|name| catalog.get(name).is_none()) {
             let near = catalog.nearest(name.as_str()).map(|near| format!("; did you mean `{near}`?"));
-            eprintln!("warning: there is no recipe `{name}`{}", near.unwrap_or_default());
+            let text = format!("warning: there is no recipe `{name}`{}\n", near.unwrap_or_default());
+            let _ = std::io::stderr().write_all(text.as_bytes());
         }
         for name in catalog.affected_by(&changed) {
-            println!("{name}");
+            line(name)?;
         }
         return Ok(0);
     }
     for recipe in catalog.iter() {
         let kind = format!("{:?}", recipe.kind).to_lowercase();
-        println!(
+        line(format_args!(
             "{:<24} {:<16} {:<12} {}",
             recipe.name.as_str(),
             recipe.version.to_string(),
             kind,
             recipe.license.spdx
-        );
+        ))?;
     }
     Ok(0)
 }
@@ -118,7 +122,7 @@ pub(super) fn clean() -> Result<u8> {
             fs::remove_dir_all(path)?;
         }
     }
-    println!("freed {}", report::size(freed));
+    line(format_args!("freed {}", report::size(freed)))?;
     Ok(0)
 }
 
@@ -157,7 +161,8 @@ fn interactive(dir: &Path) -> Result<u8> {
         Ok(bytes) => {
             let failed: Failed = serde_json::from_slice(&bytes)
                 .map_err(|error| Error::new(format!("malformed `{FAILED}`: {error}")))?;
-            eprintln!("this command failed in `{}`:\n{}", failed.cwd.display(), failed.command);
+            let shown = format!("this command failed in `{}`:\n{}\n", failed.cwd.display(), failed.command);
+            let _ = std::io::stderr().write_all(shown.as_bytes());
             command.envs(failed.env);
         }
         Err(_) => {

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use clap::Args;
 
+use super::output::{line, print};
 use super::{BundleArgs, build};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
@@ -85,9 +86,14 @@ pub(super) fn publish(arguments: &PublishArgs) -> Result<u8> {
             .hint("the digest follows from the content"));
     }
     let key = arguments.key.as_deref().map(SigningKey::read).transpose()?;
+    let registry = open(&reference, true, arguments.plain_http)?;
     let component = match &arguments.component {
         Some(file) => file.clone(),
-        None => build::made(&arguments.bundle)?.file,
+        None => {
+            // A registry that does not answer would only be noticed after the build.
+            registry.manifest(&reference.wanted())?;
+            build::made(&arguments.bundle)?.file
+        }
     };
     let origin = Origin {
         source: arguments.source.clone(),
@@ -96,16 +102,15 @@ pub(super) fn publish(arguments: &PublishArgs) -> Result<u8> {
     };
     let mut tags = arguments.tags.clone();
     tags.push(reference.wanted());
-    let registry = open(&reference, true, arguments.plain_http)?;
     let publication = Publication { component: &component, origin: &origin, tags: &tags, key: key.as_ref() };
     let report = Report::new();
     let running = report.start(&format!("push {}", reference.name()));
     let published = publish::publish(&registry, &publication);
     running.end(if published.is_ok() { Outcome::Built } else { Outcome::Failed });
     let published = published?;
-    println!("reference  {}@sha256:{}", reference.name(), published.manifest.digest.0);
-    println!("tags       {}", published.tags.join(" "));
-    println!("sent       {}", report::size(published.sent));
+    line(format_args!("reference  {}@sha256:{}", reference.name(), published.manifest.digest.0))?;
+    line(format_args!("tags       {}", published.tags.join(" ")))?;
+    line(format_args!("sent       {}", report::size(published.sent)))?;
     Ok(0)
 }
 
@@ -139,9 +144,9 @@ pub(super) fn pull(arguments: &PullArgs) -> Result<u8> {
     });
     running.end(if pulled.is_ok() { Outcome::Built } else { Outcome::Failed });
     let pulled = pulled?;
-    println!("component  {}", pulled.component.display());
-    println!("size       {}", report::size(pulled.size));
-    println!("sha256     {}", pulled.sha256);
+    line(format_args!("component  {}", pulled.component.display()))?;
+    line(format_args!("size       {}", report::size(pulled.size)))?;
+    line(format_args!("sha256     {}", pulled.sha256))?;
     Ok(0)
 }
 
@@ -162,6 +167,6 @@ pub(super) fn inspect(arguments: &InspectArgs) -> Result<u8> {
         _ if arguments.wit => publish::wit_of_file(file)?,
         _ => publish::inspect_file(file)?,
     };
-    print!("{text}");
+    print(&text)?;
     Ok(0)
 }

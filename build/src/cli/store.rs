@@ -9,16 +9,17 @@ use serde_json::Value;
 
 use super::BundleArgs;
 use super::build::{Session, fetch_all};
+use super::output::{self, line, print};
 use crate::backing::Folder;
 use crate::diff;
 use crate::error::{Context, Error, Result};
 use crate::execute::action_of;
+use crate::files::files_below;
 use crate::invocation::verb;
 use crate::layout::Layout;
 use crate::plan::Kind;
 use crate::rebuild::rebuild;
 use crate::report;
-use crate::steps::files_below;
 use crate::store::{Limits, Record, Store};
 use crate::why;
 use eryx_embed::parse_size;
@@ -56,18 +57,18 @@ pub(super) fn why(arguments: &BundleArgs) -> Result<u8> {
     let session = Session::open(arguments)?;
     let plan = session.beside_lock(arguments, |lock| session.plan_of(arguments, false, lock))?;
     let reasons = why::why(&session.executor(), &plan)?;
-    print!("{}", why::show(&reasons, &plan));
+    print(why::show(&reasons, &plan))?;
     Ok(0)
 }
 
 pub(super) fn diff(one: &Path, other: &Path) -> Result<u8> {
     match diff::diff(one, other) {
         Ok(text) => {
-            print!("{text}");
+            print(&text)?;
             Ok(u8::from(!text.is_empty()))
         }
         Err(error) => {
-            eprint!("{}", error.render());
+            output::complain(&error);
             Ok(TROUBLE)
         }
     }
@@ -95,8 +96,8 @@ pub(super) fn gc(arguments: &GcArgs) -> Result<u8> {
         freed += remove_old(&folder, &limits)?;
     }
     let verb = if limits.dry_run { "would remove" } else { "removed" };
-    println!("{verb} {} records, {} trees and {} files", done.records, done.trees, done.blobs);
-    println!("{verb} {}, and {} stay in the store", report::size(freed), report::size(done.kept));
+    line(format_args!("{verb} {} records, {} trees and {} files", done.records, done.trees, done.blobs))?;
+    line(format_args!("{verb} {}, and {} stay in the store", report::size(freed), report::size(done.kept)))?;
     Ok(0)
 }
 
@@ -175,7 +176,7 @@ pub(super) fn vendor(arguments: &VendorArgs) -> Result<u8> {
         results.write(&record, &session.store)?;
         count += 1;
     }
-    println!("{} files and {count} sets of crates are in `{}`", pins.len(), folder.display());
+    line(format_args!("{} files and {count} sets of crates are in `{}`", pins.len(), folder.display()))?;
     Ok(0)
 }
 
@@ -199,9 +200,17 @@ pub(super) fn verify(arguments: &VerifyArgs) -> Result<u8> {
     fs::create_dir_all(&work).context(|| format!("cannot create `{}`", work.display()))?;
     let scratch = tempfile::Builder::new().prefix("verify-").tempdir_in(&work)?;
     let folder = arguments.prefix.as_deref().unwrap_or(scratch.path());
-    let verdict = rebuild(&session.executor(), &plan, &arguments.steps, folder)?;
+    let verdict = match rebuild(&session.executor(), &plan, &arguments.steps, folder) {
+        Ok(verdict) => verdict,
+        Err(error) if arguments.prefix.is_none() => {
+            // The log that the error names lies in there.
+            let kept = scratch.keep();
+            return Err(error.hint(format!("the second build is kept in `{}`", kept.display())));
+        }
+        Err(error) => return Err(error),
+    };
     let Some(difference) = verdict.difference else {
-        println!("{} steps were made twice, with equal results", verdict.steps.len());
+        line(format_args!("{} steps were made twice, with equal results", verdict.steps.len()))?;
         return Ok(0);
     };
     let mut error = Error::new(format!("step `{}` gives something else the second time", difference.step))

@@ -36,7 +36,8 @@ pub(super) struct PipSources {
 /// Where pip is configured to look for projects.
 pub(super) fn pip_sources() -> Result<PipSources> {
     let hint = "pip says which index to use; `python3 -m pip --version` must work on the build machine";
-    let text = ask("python3", &["-c", ASK_PIP]).map_err(|error| error.hint(hint))?;
+    // Isolated: neither variables nor modules of the user's or of the current folder have a part in it.
+    let text = ask("python3", &["-I", "-c", ASK_PIP]).map_err(|error| error.hint(hint))?;
     let sources =
         pip_answer(&text).ok_or_else(|| Error::new("pip gives no list of its indexes").hint(hint))?;
     if sources.indexes.is_empty() && sources.links.is_empty() {
@@ -63,7 +64,9 @@ pub(super) fn debian_archives() -> Result<Vec<String>> {
     }
     // Images come without what `apt-get update` gets, and the configuration alone says it.
     let text = ask("apt-get", &["indextargets", "--no-release-info", "--format", "$(REPO_URI)"]);
-    let archives = words(&text.map_err(|error| error.hint(hint.clone()))?);
+    let mut archives = words(&text.map_err(|error| error.hint(hint.clone()))?);
+    // Programs that apt is configured to run may print, too.
+    archives.retain(|address| address.contains("://"));
     if archives.is_empty() {
         return Err(Error::new("apt is configured for no archive").hint(hint));
     }

@@ -7,6 +7,7 @@ use url::Url;
 use super::http::Page;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
+use crate::file_name::FileName;
 use crate::index::ProjectFile;
 use crate::name::PackageName;
 use crate::resolve::project_has;
@@ -44,7 +45,10 @@ pub(super) fn files_in(folder: &Path, project: &PackageName) -> Result<Vec<Proje
     for entry in std::fs::read_dir(folder).context(what)? {
         let entry = entry.context(what)?;
         // A name that is no text is the name of no wheel.
-        let Ok(file) = entry.file_name().into_string() else { continue };
+        let Some(file) = entry.file_name().into_string().ok().and_then(|file| FileName::new(file).ok())
+        else {
+            continue;
+        };
         if project_has(project, &file) {
             let url = url_of(&entry.path())?;
             files.push(with_digest(ProjectFile::new(project.clone(), file, url)));

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::http::Page;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::file_name::FileName;
 use crate::index::ProjectFile;
 use crate::name::PackageName;
 
@@ -74,7 +75,7 @@ pub(super) fn parse(project: &PackageName, page: &Page) -> Result<Vec<ProjectFil
         file.url = base.join(&file.url).ok()?.to_string();
         Some(file)
     };
-    Ok(files.into_iter().filter(|file| !file.file.contains(['/', '\\'])).filter_map(resolve).collect())
+    Ok(files.into_iter().filter_map(resolve).collect())
 }
 
 fn json(project: &PackageName, page: &Page) -> Result<Vec<ProjectFile>> {
@@ -82,17 +83,17 @@ fn json(project: &PackageName, page: &Page) -> Result<Vec<ProjectFile>> {
         serde_json::from_str(&page.text).map_err(|error| Error::new(format!("bad JSON: {error}")))?;
     let file = |listed: Listed| {
         let metadata = listed.core_metadata.or(listed.dist_info_metadata).unwrap_or_default();
-        ProjectFile {
+        Some(ProjectFile {
             sha256: listed.hashes.get("sha256").and_then(|text| text.parse().ok()),
             size: listed.size,
             requires_python: listed.requires_python,
             yanked: listed.yanked.is_set(),
             has_metadata: metadata.is_set(),
             metadata_sha256: metadata.sha256(),
-            ..ProjectFile::new(project.clone(), listed.filename, listed.url)
-        }
+            ..ProjectFile::new(project.clone(), FileName::new(listed.filename).ok()?, listed.url)
+        })
     };
-    Ok(listing.files.into_iter().map(file).collect())
+    Ok(listing.files.into_iter().filter_map(file).collect())
 }
 
 /// Reads the anchors. The specification fixes the form so far that a full HTML parser is not needed: one
@@ -107,7 +108,7 @@ fn html(project: &PackageName, text: &str) -> Vec<ProjectFile> {
             let found = attributes.iter().find(|(name, _)| name.eq_ignore_ascii_case(key));
             found.map(|(_, value)| value.clone())
         };
-        let Some(href) = get("href") else { continue };
+        let (Some(href), Ok(name)) = (get("href"), FileName::new(plain(name))) else { continue };
         let (url, fragment) = href.split_once('#').unwrap_or((&href, ""));
         let metadata = get("data-core-metadata").or_else(|| get("data-dist-info-metadata"));
         let digest = |text: &str| text.strip_prefix("sha256=").and_then(|digits| digits.parse().ok());
@@ -117,7 +118,7 @@ fn html(project: &PackageName, text: &str) -> Vec<ProjectFile> {
             yanked: get("data-yanked").is_some(),
             has_metadata: metadata.is_some(),
             metadata_sha256: metadata.as_deref().and_then(digest),
-            ..ProjectFile::new(project.clone(), plain(name), url.to_owned())
+            ..ProjectFile::new(project.clone(), name, url.to_owned())
         });
     }
     files

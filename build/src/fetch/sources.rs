@@ -7,6 +7,7 @@ use super::clients::{self, PipSources};
 use super::http::{self, Page};
 use super::{Fetcher, local, simple};
 use crate::error::{Context, Error, Result};
+use crate::file_name::FileName;
 use crate::index::{Project, ProjectFile};
 use crate::name::PackageName;
 use crate::resolve::project_has;
@@ -38,7 +39,7 @@ impl Fetcher {
                 );
             }
         }
-        let mut files: BTreeMap<String, ProjectFile> = BTreeMap::new();
+        let mut files: BTreeMap<FileName, ProjectFile> = BTreeMap::new();
         for file in listed {
             // As pip does, indexes are merged; of equal names the first one wins.
             files.entry(file.file.clone()).or_insert_with(|| local::with_digest(file));

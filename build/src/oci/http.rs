@@ -235,6 +235,13 @@ fn errors(body: &[u8]) -> Option<String> {
 
 /// A small body, whole.
 pub(super) fn read_document(response: Response<ureq::Body>) -> Result<Vec<u8>, Refusal> {
+    let kind =
+        response.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if kind.starts_with("text/html") {
+        return Err(Refusal::permanent(
+            "a web page answers, which is no registry: a login page of the network, or a proxy",
+        ));
+    }
     let mut bytes = Vec::new();
     let mut reader = response.into_body().into_reader().take(DOCUMENT_LIMIT + 1);
     reader.read_to_end(&mut bytes).map_err(|error| Refusal::passing(format!("broke off: {error}")))?;

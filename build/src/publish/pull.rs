@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{CONFIG, MANIFEST, PublicKey, WASM, referrer, sbom, sign, statement};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Error, Result};
+use crate::file_name::FileName;
 use crate::manifest::Manifest;
 use crate::oci::model::{Descriptor, Manifest as OciManifest};
 use crate::oci::{Pulled as Named, Registry};
@@ -118,10 +119,8 @@ pub fn pull(
     let Found { main, manifest, texts, .. } = find(registry, key)?;
     let layer = main.document.layer()?;
     // The names come from elsewhere, and become the name of a file.
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-+".contains(c) { c } else { '-' };
-    let names = in_file(manifest.names.trim_start_matches('.'));
-    let names: String = names.chars().take(150).map(plain).collect();
-    let stem = format!("{names}-{}", manifest.sha256.short());
+    let names = FileName::like(&in_file(&manifest.names), 150);
+    let stem = FileName::new(format!("{names}-{}", manifest.sha256.short()))?;
     let doing = || format!("cannot write to `{}`", folder.display());
     std::fs::create_dir_all(folder).context(doing)?;
     let mut file = tempfile::NamedTempFile::new_in(folder).context(doing)?;

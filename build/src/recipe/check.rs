@@ -16,6 +16,7 @@ use super::source::{check_source, parse_toml};
 use super::{Backend, Build, Cargo, Kind, License, Patch, Pinned, Provides, Recipe, Source, license};
 use crate::digest::Digest;
 use crate::fetch::Origin;
+use crate::file_name::{FileName, RelativePath};
 use crate::name::PackageName;
 
 /// Checks the text of one recipe; `folder` is where its patches are. Gives the recipe if nothing is wrong.
@@ -46,14 +47,9 @@ pub(super) fn check(
     recipe.filter(|_| clean).map(|recipe| (recipe, document))
 }
 
-/// Checks that a path stays below where it starts: no `..`, nothing absolute, plain components joined by `/`.
+/// Checks that a path stays below where it starts.
 pub(super) fn relative(path: &str) -> Result<(), String> {
-    let plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\\', '\0', ':']);
-    if path.split('/').all(plain) {
-        Ok(())
-    } else {
-        Err(format!("expected a relative path without `.` and `..` but found `{}`", path.escape_debug()))
-    }
+    RelativePath::new(path).map(drop).map_err(|error| error.message().to_owned())
 }
 
 struct Checker<'c> {
@@ -214,12 +210,15 @@ impl Checker<'_> {
         let mut listed = BTreeSet::new();
         for (index, table) in file.patch.iter().enumerate() {
             let place = format!("patch[{index}].file");
-            if !table.file.ends_with(".patch") || table.file.contains('/') || relative(&table.file).is_err() {
-                let message =
-                    format!("expected a file name that ends in `.patch` but found `{}`", table.file);
+            let named = FileName::new(table.file.as_str()).ok().filter(|name| name.ends_with(".patch"));
+            let Some(file_name) = named else {
+                let message = format!(
+                    "expected a file name that ends in `.patch` but found `{}`",
+                    table.file.escape_debug()
+                );
                 self.wrong(&place, message);
                 continue;
-            }
+            };
             if !listed.insert(table.file.clone()) {
                 self.wrong(&place, format!("`{}` is listed twice", table.file));
             }
@@ -230,10 +229,10 @@ impl Checker<'_> {
                     self.wrong(&format!("patch[{index}].{key}"), format!("expected a sentence for `{key}`"));
                 }
             }
-            let path = self.folder.join(&table.file);
+            let path = self.folder.join(&file_name);
             match Digest::of_file(&path) {
                 Ok((digest, _)) => patches.push(Patch {
-                    file: table.file.clone(),
+                    file: file_name,
                     path,
                     digest,
                     reason: table.reason.clone(),

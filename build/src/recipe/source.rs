@@ -13,12 +13,13 @@ use super::schema::{PART, Walk};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::fetch::{Origin, Pin};
+use crate::file_name::FileName;
 
 /// A pinned file, and how it is laid out for a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     /// The file name.
-    pub file: String,
+    pub file: FileName,
     /// The digest of the file.
     pub sha256: Digest,
     /// The length of the file in bytes.
@@ -224,9 +225,10 @@ pub(super) fn check_source(
     let (file, format) = match origin {
         Some((file, format, origin)) => {
             origins.push(origin);
-            (file, format)
+            let file = FileName::new(file);
+            (file.map_err(|error| wrong(named[0].0, error.message().to_owned())).ok(), format)
         }
-        None => (String::new(), Format::Tar),
+        None => (None, Format::Tar),
     };
     if let Some(url) = &table.url {
         if url.starts_with("https://") || url.starts_with("http://") {
@@ -247,7 +249,7 @@ pub(super) fn check_source(
     if problems.len() > before {
         return None;
     }
-    Some(Source { file, sha256: sha256?, size: table.size, origins, format, strip, into, only })
+    Some(Source { file: file?, sha256: sha256?, size: table.size, origins, format, strip, into, only })
 }
 
 /// The file name, kind and address that the value of `pypi`, `crate` or `debian` stands for.

@@ -6,8 +6,8 @@ use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder};
 use super::wheel::WheelName;
 use crate::error::{Error, Result};
 
-/// The interpreter's version on both machines.
-const PYTHON: &str = "3.14.5";
+/// The interpreter's version on both machines: that of the recipe `cpython`.
+pub const PYTHON: &str = "3.14.5";
 const MINOR: u32 = 14;
 
 /// The C library of the oldest supported build machine: glibc 2.36, of Debian 12.

@@ -16,6 +16,7 @@ use super::wheel::{WheelName, sdist_version};
 use super::{Recipes, Request, Requirement};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
+use crate::file_name::FileName;
 use crate::index::{CoreMetadata, Index, ProjectFile};
 use crate::lock::{Lock, LockedWheel};
 use crate::name::PackageName;
@@ -280,7 +281,7 @@ impl<'a> Offers<'a> {
 
 /// A wheel as the lock knows it, from its metadata; or why it cannot be used.
 pub(super) fn wheel_of(
-    file: &str,
+    file: &FileName,
     sha256: Digest,
     size: Option<u64>,
     text: &str,
@@ -296,7 +297,7 @@ pub(super) fn wheel_of(
     Ok(LockedWheel {
         name: metadata.name,
         version: metadata.version,
-        file: file.to_owned(),
+        file: file.clone(),
         sha256,
         size,
         license: metadata.license,

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use serde_json::json;
 
 use super::contents::Contents;
-use super::packages::{SITE_PACKAGES, is_module};
-use super::{Work, cross::TARGET, files_below, write};
+use super::packages::{PREFIX, SITE_PACKAGES, is_module};
+use super::{Work, cross::TARGET};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
+use crate::files::{files_below, write};
 use crate::fuse;
 use crate::image::{self, Content, Entry};
 use crate::link::{self, Library, Linkage, RUNTIME, Role};
@@ -21,7 +23,7 @@ use crate::preview1;
 use crate::wasm::Symbols;
 
 /// Changes when the result changes for equal inputs.
-pub const REVISION: u32 = 13;
+pub const REVISION: u32 = 14;
 
 /// The file name of the component in the result.
 pub const COMPONENT: &str = "component.wasm";
@@ -48,6 +50,10 @@ pub fn link(work: &Work, parts: &Parts) -> Result<()> {
     contents.add("python", &cpython.join("lib/python3.14"), super::cpython::STDLIB)?;
     for (name, package) in work.inputs_of("package/") {
         contents.add(name, &package.join("site-packages"), SITE_PACKAGES)?;
+        let prefix = package.join(PREFIX);
+        if prefix.is_dir() {
+            contents.add(name, &prefix, super::cpython::PREFIX)?;
+        }
     }
     let (mut entries, mut extensions) = contents.finish()?;
     // An empty site-packages is a folder all the same, so that sys.path names nothing that is not there.
@@ -92,6 +98,10 @@ pub fn link(work: &Work, parts: &Parts) -> Result<()> {
     };
     let digest = Digest::of(&component);
     let crates = crates(work)?;
+    let brought = work
+        .inputs_of("package/")
+        .map(|(name, package)| Ok((name, brought(&package.join("site-packages"))?)));
+    let brought: BTreeMap<&str, Vec<String>> = brought.collect::<Result<_>>()?;
     let manifest = json!({
         "format": 1,
         "names": parts.names,
@@ -101,6 +111,7 @@ pub fn link(work: &Work, parts: &Parts) -> Result<()> {
         "sha256": digest,
         "size": component.len(),
         "files": entries.len(),
+        "modules": brought,
         "libraries": sizes,
         "inputs": parts.inputs,
         "crates": crates,
@@ -135,6 +146,19 @@ fn modules(work: &Work, parts: &Parts, name: &PackageName) -> Vec<String> {
     let there =
         site.join(&module).join("__init__.py").is_file() || site.join(format!("{module}.py")).is_file();
     there.then_some(module).into_iter().collect()
+}
+
+/// The modules that a package brings, by the first part of their names, sorted.
+fn brought(site: &Path) -> Result<Vec<String>> {
+    let mut found = std::collections::BTreeSet::new();
+    for file in files_below(site)? {
+        let Some(first) = file.iter().next().and_then(|first| first.to_str()) else { continue };
+        let code = file.extension().is_some_and(|kind| kind == "py" || kind == "so");
+        if code && !first.ends_with(".dist-info") {
+            found.insert(first.split('.').next().unwrap_or(first).to_owned());
+        }
+    }
+    Ok(found.into_iter().collect())
 }
 
 /// The crates that the runtime, the packages and the link itself were made with, each once.
@@ -174,7 +198,9 @@ pub(super) fn add_files(
             entries.push(Entry { path: place, content: Content::Symlink(target) });
         } else {
             let bytes = fs::read(&path).context(|| format!("cannot read `{}`", path.display()))?;
-            entries.push(Entry { path: place, content: Content::File { bytes, executable: false } });
+            let mode = fs::metadata(&path).context(|| format!("cannot read `{}`", path.display()))?;
+            let executable = mode.permissions().mode() & 0o100 != 0;
+            entries.push(Entry { path: place, content: Content::File { bytes, executable } });
         }
     }
     Ok(())

@@ -107,7 +107,7 @@ mod tests {
         for (package, files) in packages {
             let folder = tempfile::tempdir().unwrap();
             for (file, bytes) in *files {
-                super::super::write(&folder.path().join(file), bytes).unwrap();
+                crate::files::write(&folder.path().join(file), bytes).unwrap();
             }
             contents.add(package, folder.path(), "/site").unwrap();
         }

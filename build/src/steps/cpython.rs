@@ -8,8 +8,9 @@ use wasmparser::{BinaryReader, NameSectionReader};
 use super::cpython_dev::LIBRARY;
 use super::cross::{CFLAGS, Cross, words};
 use super::library::shown;
-use super::{Work, component, copy_tree, train, write};
+use super::{Work, component, train};
 use crate::error::{Error, Result};
+use crate::files::{copy_tree, write};
 use crate::recipe::{Answers, Backend, Recipe};
 use crate::wasm::{self, count, hints};
 
@@ -94,7 +95,7 @@ pub fn build(work: &Work, recipe: &Recipe) -> Result<()> {
     tell_rare(work, &compiled, &library)?;
     let include = work.out.join("include/python3.14");
     copy_tree(&compiled.source.join("Include"), &include, &|_| true)?;
-    super::copy(&compiled.build.join("pyconfig.h"), &include.join("pyconfig.h"))?;
+    crate::files::copy(&compiled.build.join("pyconfig.h"), &include.join("pyconfig.h"))?;
     let stdlib = work.out.join("lib/python3.14");
     copy_library(&compiled, &stdlib, &kept)?;
     work.scrub()?;
@@ -157,7 +158,7 @@ pub(super) fn compile(work: &Work, recipe: &Recipe, flags: &[String]) -> Result<
     let make = |goals: &[&str], more: &[&str]| {
         work.cmd("make")
             .cwd(&build)
-            .arg(format!("-j{}", work.jobs))
+            .envs(work.jobs.for_make())
             // What debuggers need would be stripped by the link.
             .arg(format!("CFLAGS_NODIST=-g0 {} {}", flags.join(" "), more.join(" ")))
             .arg(format!("CFLAGS_CEVAL={}", [LOOP_CFLAGS, UNPROFILED_CFLAGS].concat().join(" ")))
@@ -246,7 +247,7 @@ fn configure(
 
 /// The archives of a library's prefix.
 fn archives(prefix: &Path) -> Result<Vec<String>> {
-    Ok(super::files_below(&prefix.join("lib"))?
+    Ok(crate::files::files_below(&prefix.join("lib"))?
         .into_iter()
         .filter(|file| file.extension().is_some_and(|extension| extension == "a"))
         .map(|file| prefix.join("lib").join(file).display().to_string())
@@ -328,7 +329,7 @@ fn inner(compiled: &Compiled) -> Result<Vec<PathBuf>> {
     for folder in ["Modules/_hacl", "Modules/_decimal", "Modules/expat"] {
         let folder = compiled.build.join(folder);
         if folder.is_dir() {
-            let files = super::files_below(&folder)?.into_iter();
+            let files = crate::files::files_below(&folder)?.into_iter();
             let archives = files.filter(|file| file.extension().is_some_and(|extension| extension == "a"));
             found.extend(archives.map(|file| folder.join(file)));
         }

@@ -6,8 +6,9 @@
 
 use std::fs;
 
-use super::{Work, copy, copy_tree, write};
+use super::Work;
 use crate::error::{Context, Result};
+use crate::files::{copy, copy_tree, write};
 use crate::wasm;
 
 /// Changes when the result changes for equal inputs.

@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Work, write, write_executable};
+use super::Work;
 use crate::command::Cmd;
 use crate::error::Result;
+use crate::files::{write, write_executable};
 use crate::recipe::Build;
 
 /// The guest's target triple.

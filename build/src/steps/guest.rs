@@ -1,13 +1,14 @@
 //! The guest runtime: our Rust crate, compiled to an archive and linked as a shared library.
 
+use super::Work;
 use super::cross::{CFLAGS, Cross, words};
 use super::rust::staticlib;
-use super::{Work, copy, copy_tree};
 use crate::error::{Context, Result};
+use crate::files::{copy, copy_tree};
 use crate::link::RUNTIME;
 
 /// Changes when the result changes for equal inputs.
-pub const REVISION: u32 = 3;
+pub const REVISION: u32 = 4;
 
 /// Builds the runtime.
 ///
@@ -24,7 +25,7 @@ pub fn build(work: &Work) -> Result<()> {
             copy(&path, &source.join(&name))?;
         }
     }
-    let archive = staticlib(work, &source, &[], &[])?;
+    let archive = staticlib(work, &source.join("Cargo.toml"), &[], &[])?;
     let cross = Cross::new(work, work.input("sysroot")?, &words(CFLAGS), &[])?;
     let exports =
         std::fs::read_to_string(source.join("exports.txt")).context(|| "`exports.txt`".to_owned())?;

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::Work;
 use super::cross::{CFLAGS, Cross, EXCEPTIONS, SETJMP, cxxflags, words};
 use super::sysroot::{cmake_cross, with_tools};
-use super::{Work, copy};
 use crate::error::{Error, Result};
+use crate::files::copy;
 use crate::recipe::{Answer, Answers, Backend, Recipe};
 
 /// Changes when the result changes for equal inputs.
@@ -77,7 +78,7 @@ fn cmake(work: &Work, recipe: &Recipe, cross: &Cross, answers: &Answers, root: &
         .args(&recipe.build.options)
         .envs(&recipe.build.env)
         .run()?;
-    with_tools(work, "ninja")?.arg("-C").arg(&build).arg(format!("-j{}", work.jobs)).run()?;
+    with_tools(work, "ninja")?.arg("-C").arg(&build).run()?;
     with_tools(work, "cmake")?.arg("--install").arg(&build).arg("--prefix").arg(&work.out).run()
 }
 
@@ -103,7 +104,7 @@ fn make(
 ) -> Result<()> {
     let assignments = [("CC", "cc"), ("CXX", "c++"), ("AR", "ar"), ("RANLIB", "ranlib")]
         .map(|(variable, tool)| format!("{variable}={}", cross.tool(tool).display()));
-    let mut run = work.cmd("make").cwd(root).arg(format!("-j{}", work.jobs)).envs(&recipe.build.env);
+    let mut run = work.cmd("make").cwd(root).envs(work.jobs.for_make()).envs(&recipe.build.env);
     if matches!(recipe.build.backend, Backend::Make { .. }) {
         run = run.args(&assignments).args(&recipe.build.options);
     }

@@ -6,23 +6,25 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::Work;
 use super::cpython::compile_python;
 use super::cpython_dev::SYSCONFIG;
 use super::cross::{CFLAGS, Cross, EXCEPTIONS, SETJMP, TARGET, cxxflags, words};
 use super::library::shown;
 use super::rust::{clock_object, staticlib};
-use super::tools::install_wheel;
-use super::{Work, copy, copy_tree, files_below, write, write_executable};
-use crate::archive::{self, Unpack};
 use crate::command::Cmd;
 use crate::error::{Context, Error, Result};
+use crate::files::{copy, copy_tree, files_below, write, write_executable};
+use crate::install::Scheme;
 use crate::recipe::{Answer, Answers, Backend, Cargo, Recipe};
 
 /// Changes when the result changes for equal inputs.
 pub const EXTENSION_REVISION: u32 = 5;
 /// Changes when the result changes for equal inputs.
-pub const WHEEL_REVISION: u32 = 2;
+pub const WHEEL_REVISION: u32 = 3;
 
+/// The folder of a result with what goes below Python's prefix: programs, headers, data.
+pub const PREFIX: &str = "prefix";
 /// Where packages are in the component.
 pub const SITE_PACKAGES: &str = "/usr/lib/python3.14/site-packages";
 /// How the guest's interpreter names extension modules.
@@ -34,13 +36,8 @@ pub const EXTENSION_SUFFIX: &str = ".cpython-314-wasm32-wasi.so";
 /// When a wheel is refused.
 pub fn wheel(work: &Work) -> Result<()> {
     let site = work.out.join("site-packages");
-    let wheels: Vec<_> =
-        work.inputs_of("source/").map(|(file, path)| (file.to_owned(), path.to_owned())).collect();
-    for (file, path) in wheels {
-        let unpacked = work.dir.join("wheel").join(&file);
-        archive::unpack(&path, &file, &unpacked, &Unpack::default())?;
-        install_wheel(&unpacked, &site, &work.dir.join("scripts"))?;
-    }
+    let scheme = Scheme { site: site.clone(), prefix: work.out.join(PREFIX), to_prefix: "../../.." };
+    work.install_wheels(&scheme)?;
     compile_python(work, &site, SITE_PACKAGES)
 }
 
@@ -97,7 +94,7 @@ fn cargo_pyo3(work: &Work, recipe: &Recipe, cargo: &Cargo, source: &Path, site: 
     let config = work.dir.join("pyo3.txt");
     write(&config, PYO3_CONFIG)?;
     let manifest = source.join(&cargo.manifest);
-    let mut arguments = vec!["--manifest-path".to_owned(), manifest.display().to_string()];
+    let mut arguments = Vec::new();
     if !cargo.features.is_empty() {
         arguments.push(format!("--features={}", cargo.features.join(",")));
     }
@@ -110,7 +107,7 @@ fn cargo_pyo3(work: &Work, recipe: &Recipe, cargo: &Cargo, source: &Path, site: 
         (format!("CXX_{suffix}"), cross.tool("c++").display().to_string()),
         (format!("AR_{suffix}"), cross.tool("ar").display().to_string()),
     ]);
-    let archive = staticlib(work, source, &arguments, &env)?;
+    let archive = staticlib(work, &manifest, &arguments, &env)?;
     let mut parts: Vec<&str> = cargo.module.split('.').collect();
     let name = parts.pop().unwrap_or_default();
     let folder = parts.iter().fold(site.to_owned(), |folder, part| folder.join(part));
@@ -304,7 +301,7 @@ fn meson_python(work: &Work, recipe: &Recipe, answers: &Answers, source: &Path, 
         .args(["-Dpython.purelibdir=/site-packages", "-Dpython.platlibdir=/site-packages"])
         .args(&recipe.build.options)
         .run()?;
-    run(&["compile", "-C", &build_text])?.arg(format!("-j{}", work.jobs)).run()?;
+    run(&["compile", "-C", &build_text])?.envs([work.jobs.for_ninja()]).run()?;
     let destination = work.dir.join("install");
     run(&["install", "-C", &build_text, "--no-rebuild", "--tags", "runtime,python-runtime"])?
         .arg("--destdir")

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use memchr::memmem;
 
-use super::files_below;
 use crate::error::{Context, Error, Result};
+use crate::files::files_below;
 
 /// How many files are told of.
 const TOLD: usize = 10;

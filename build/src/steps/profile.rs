@@ -13,8 +13,9 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 use super::cpython::{self, Compiled};
 use super::cpython_dev::LIBRARY;
 use super::cross::words;
-use super::{Work, component, train, write};
+use super::{Work, component, train};
 use crate::error::{Error, Result};
+use crate::files::write;
 use crate::recipe::{Recipe, Source};
 
 /// Changes when the result changes for equal inputs.

@@ -4,8 +4,9 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Work, files_below};
+use super::Work;
 use crate::error::Result;
+use crate::files::files_below;
 use crate::recipe::Recipe;
 
 /// Changes when the result changes for equal inputs.
@@ -24,7 +25,7 @@ pub fn build(work: &Work, recipe: &Recipe) -> Result<()> {
         .args(["--prefix=/", "--without-ensurepip", "--disable-test-modules", "--with-pkg-config=no"])
         .env("CFLAGS", map)
         .run()?;
-    work.cmd("make").cwd(&source).arg(format!("-j{}", work.jobs)).run()?;
+    work.cmd("make").cwd(&source).envs(work.jobs.for_make()).run()?;
     work.cmd("make").cwd(&source).arg("install").arg(format!("DESTDIR={}", work.out.display())).run()?;
     for dropped in ["share", "lib/libpython3.14.a", "lib/pkgconfig", "bin/idle3.14", "bin/pydoc3.14"] {
         remove(&work.out.join(dropped))?;

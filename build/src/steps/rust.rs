@@ -10,17 +10,21 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::Work;
 use super::cross::TARGET;
-use super::{Work, write, write_executable};
 use crate::archive::{self, Unpack};
 use crate::command::Cmd;
 use crate::error::{Error, Result};
+use crate::files::{write, write_executable};
 use crate::recipe::Source;
 
 /// Changes when the result changes for equal inputs.
 pub const REVISION: u32 = 1;
 /// Changes when the result changes for equal inputs.
 pub const CRATES_REVISION: u32 = 1;
+
+/// The release of Rust whose cargo drives the builds: that of `rust-toolchain.toml`.
+pub const TOOLCHAIN: &str = "1.95.0";
 
 /// The file of a result that lists the crates it was made with; the manifest takes them from there.
 pub const CRATES: &str = "crates.json";
@@ -62,7 +66,7 @@ pub fn assemble(work: &Work, sources: &[Source]) -> Result<()> {
         let unpacked = work.dir.join(format!("package-{position}"));
         let options = Unpack { strip: source.strip, only: source.only.clone(), ..Unpack::default() };
         archive::unpack(work.input(&format!("source/{}", source.file))?, &source.file, &unpacked, &options)?;
-        super::copy_tree(&unpacked.join("usr"), &work.out, &|path| !path.starts_with("share"))?;
+        crate::files::copy_tree(&unpacked.join("usr"), &work.out, &|path| !path.starts_with("share"))?;
     }
     write_executable(
         &work.out.join("rustc"),
@@ -81,28 +85,40 @@ fn library(rust: &Path) -> Result<PathBuf> {
     Err(Error::new("expected the sources of Rust's standard library in the Rust toolchain but found none"))
 }
 
-/// cargo as the machine has it, with the pinned compiler.
+/// cargo as the machine has it, with the pinned compiler; what configures it is up to the caller.
 ///
-/// # Errors
-/// When the step has no Rust among its inputs.
-pub fn cargo(work: &Work) -> Result<Cmd> {
-    let home = std::env::var_os("HOME").unwrap_or_default();
-    let cargo_home =
-        std::env::var_os("CARGO_HOME").map_or_else(|| Path::new(&home).join(".cargo"), PathBuf::from);
-    let rustup =
-        std::env::var_os("RUSTUP_HOME").map_or_else(|| Path::new(&home).join(".rustup"), PathBuf::from);
-    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", cargo_home.join("bin").display());
-    let mut cmd = work
-        .cmd("/usr/bin/env")
-        .arg("cargo")
-        .env("PATH", path)
-        .env("CARGO_HOME", cargo_home)
+/// rustup's own `cargo` puts a folder `bin` of cargo's home in front of the programs that it runs; so the toolchain's is
+/// taken, where rustup has it.
+fn cargo(work: &Work) -> Result<Cmd> {
+    let rustup = users_home("RUSTUP_HOME", ".rustup");
+    let direct = rustup.join(format!("toolchains/{TOOLCHAIN}-x86_64-unknown-linux-gnu/bin/cargo"));
+    let cmd = if direct.is_file() {
+        work.cmd(direct)
+    } else {
+        let home = users_home("CARGO_HOME", ".cargo").join("bin");
+        work.cmd("/usr/bin/env")
+            .arg("cargo")
+            .env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", home.display()))
+    };
+    Ok(cmd
         .env("RUSTUP_HOME", rustup)
-        .env("RUSTUP_TOOLCHAIN", "1.95.0")
+        .env("RUSTUP_TOOLCHAIN", TOOLCHAIN)
         .env("RUSTC", work.input("rust")?.join("rustc"))
         .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_INCREMENTAL", "0");
-    // How this machine reaches its registries is no input of the result: the lock file has the hashes.
+        .env("CARGO_INCREMENTAL", "0")
+        .envs(work.jobs.for_make()))
+}
+
+/// A folder of the user's, by the variable that names it or below the home directory.
+fn users_home(variable: &str, folder: &str) -> PathBuf {
+    let home = || Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(folder);
+    std::env::var_os(variable).map_or_else(home, PathBuf::from)
+}
+
+/// cargo with the user's configuration, which says how this machine reaches its registries. That is no input of
+/// the result: the lock file has the digest of every crate.
+fn cargo_online(work: &Work) -> Result<Cmd> {
+    let mut cmd = cargo(work)?.env("CARGO_HOME", users_home("CARGO_HOME", ".cargo"));
     for name in
         ["SSL_CERT_FILE", "CARGO_HTTP_CAINFO", "https_proxy", "http_proxy", "HTTPS_PROXY", "HTTP_PROXY"]
     {
@@ -113,6 +129,23 @@ pub fn cargo(work: &Work) -> Result<Cmd> {
     Ok(cmd)
 }
 
+/// cargo without network and with no configuration but `config`.
+///
+/// cargo reads the configuration of the folder it is started in and of all above it, then that of its home; and
+/// looks for a workspace in all folders above a manifest, up to its home. So it is started in the root folder, and
+/// its home is the work directory, which the sources lie in: neither what the sources bring nor what the user has
+/// is read.
+fn cargo_alone(work: &Work, config: &str) -> Result<Cmd> {
+    for file in ["/.cargo/config.toml", "/.cargo/config"] {
+        if Path::new(file).exists() {
+            return Err(Error::new(format!("cargo reads `{file}` in every build"))
+                .hint("remove it, or move it into `CARGO_HOME`"));
+        }
+    }
+    write(&work.dir.join("config.toml"), config)?;
+    Ok(cargo(work)?.cwd(Path::new("/")).env("CARGO_HOME", &work.dir))
+}
+
 /// Vendors the crates of a lock file, and those of the standard library.
 ///
 /// # Errors
@@ -120,7 +153,7 @@ pub fn cargo(work: &Work) -> Result<Cmd> {
 pub fn vendor(work: &Work, params: &Value, offline: bool) -> Result<()> {
     let source = work.dir.join("source");
     let manifest = unpack_manifest(work, params, &source)?;
-    let mut cmd = cargo(work)?
+    let mut cmd = cargo_online(work)?
         .args(["vendor", "--locked", "--versioned-dirs", "--manifest-path"])
         .arg(&manifest)
         .arg("--sync")
@@ -135,8 +168,8 @@ pub fn vendor(work: &Work, params: &Value, offline: bool) -> Result<()> {
 /// an empty library.
 fn unpack_manifest(work: &Work, params: &Value, source: &Path) -> Result<PathBuf> {
     if let Ok(manifest) = work.input("runtime/Cargo.toml") {
-        super::copy(manifest, &source.join("Cargo.toml"))?;
-        super::copy(work.input("runtime/Cargo.lock")?, &source.join("Cargo.lock"))?;
+        crate::files::copy(manifest, &source.join("Cargo.toml"))?;
+        crate::files::copy(work.input("runtime/Cargo.lock")?, &source.join("Cargo.lock"))?;
         write(&source.join("src/lib.rs"), "")?;
         return Ok(source.join("Cargo.toml"));
     }
@@ -151,13 +184,13 @@ fn unpack_manifest(work: &Work, params: &Value, source: &Path) -> Result<PathBuf
     Ok(source.join(manifest))
 }
 
-/// Compiles the package in `source` to an archive for the guest, with vendored crates and no network.
+/// Compiles the package of a manifest to an archive for the guest, with vendored crates and no network.
 ///
 /// # Errors
 /// When cargo fails.
 pub fn staticlib(
     work: &Work,
-    source: &Path,
+    manifest: &Path,
     arguments: &[String],
     env: &[(String, String)],
 ) -> Result<PathBuf> {
@@ -166,7 +199,6 @@ pub fn staticlib(
         "[source.crates-io]\nreplace-with = \"vendored\"\n[source.vendored]\ndirectory = \"{}\"\n[net]\noffline = true\n",
         vendor.display()
     );
-    write(&work.dir.join(".cargo/config.toml"), config)?;
     let rust = work.input("rust")?;
     let flags = [
         "-Crelocation-model=pic".to_owned(),
@@ -180,11 +212,11 @@ pub fn staticlib(
     ];
     write(&work.out.join(CRATES), crates(&vendor)?)?;
     let target = work.dir.join("target");
-    cargo(work)?
-        .cwd(source)
+    cargo_alone(work, &config)?
         .args(["rustc", "--release", "--lib", "--crate-type", "staticlib", "--locked", "--offline"])
+        .arg("--manifest-path")
+        .arg(manifest)
         .args(["-Zbuild-std=std,panic_abort", "--target", TARGET])
-        .arg(format!("-j{}", work.jobs))
         .args(arguments)
         .env("CARGO_TARGET_DIR", &target)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))

@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::cross::{CFLAGS, Cross, EXCEPTIONS, SETJMP, TARGET, words};
 
-use super::{Work, copy, copy_tree, files_below, toolchain, write};
+use super::{Work, toolchain};
 use crate::command::Cmd;
 use crate::error::{Error, Result};
+use crate::files::{copy, copy_tree, files_below, write};
 use crate::image;
 use crate::recipe::Source;
 
@@ -26,7 +27,8 @@ pub const MERGE_REVISION: u32 = 2;
 pub(super) fn with_tools(work: &Work, program: &str) -> Result<Cmd> {
     let tools = work.input("tools")?;
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", tools.join("bin").display());
-    Ok(work.cmd("/usr/bin/env").arg(program).env("PATH", path).env("PYTHONPATH", tools.join("lib")))
+    let cmd = work.cmd("/usr/bin/env").arg(program).env("PATH", path).env("PYTHONPATH", tools.join("lib"));
+    Ok(cmd.envs([work.jobs.for_ninja()]))
 }
 
 /// What every cmake build for the guest is told.
@@ -74,7 +76,7 @@ pub fn libc(work: &Work, sources: &[Source], params: &Value) -> Result<()> {
         .arg(format!("-DTARGET_TRIPLE={TARGET}"))
         .arg(format!("-DBUILTINS_LIB={}", builtins.display()))
         .run()?;
-    with_tools(work, "ninja")?.arg("-C").arg(&build).arg(format!("-j{}", work.jobs)).arg("sysroot").run()?;
+    with_tools(work, "ninja")?.arg("-C").arg(&build).arg("sysroot").run()?;
     with_tools(work, "cmake")?.arg("--install").arg(&build).run()?;
 
     let lib = cross.lib();
@@ -168,12 +170,7 @@ pub fn libcxx(work: &Work, sources: &[Source]) -> Result<()> {
         .arg(format!("-DLIBCXX_INSTALL_LIBRARY_DIR={}", lib.display()))
         .arg(format!("-DLIBCXXABI_INSTALL_LIBRARY_DIR={}", lib.display()))
         .run()?;
-    with_tools(work, "ninja")?
-        .arg("-C")
-        .arg(&build)
-        .arg(format!("-j{}", work.jobs))
-        .args(["cxx", "cxxabi"])
-        .run()?;
+    with_tools(work, "ninja")?.arg("-C").arg(&build).args(["cxx", "cxxabi"]).run()?;
     with_tools(work, "ninja")?.arg("-C").arg(&build).args(["install-cxx", "install-cxxabi"]).run()?;
 
     // The unwinder is one file, and belongs into libc++abi: clang hides the personality function on this

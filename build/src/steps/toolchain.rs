@@ -4,9 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Work, copy, copy_tree, write_executable};
+use super::Work;
 use crate::archive::{self, Unpack};
 use crate::error::{Context, Error, Result};
+use crate::files::{copy, copy_tree, write_executable};
 use crate::recipe::Source;
 
 /// Changes when the result changes for equal inputs.

@@ -1,9 +1,10 @@
 //! Checks a component before anybody gets it: its surface, its sections, and every package in it.
 
+use super::Work;
 use super::component::{COMPONENT, MANIFEST};
-use super::{Work, copy, write};
 use crate::check::{self, CheckOptions, Package};
 use crate::error::{Error, Result};
+use crate::files::{copy, write};
 use crate::plan::Parts;
 
 /// Changes when the result changes for equal inputs.

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -206,6 +207,8 @@ impl Store {
             let mut file =
                 tempfile::Builder::new().prefix("record-").tempfile_in(self.session()?).map_err(full)?;
             file.write_all(text.as_bytes()).map_err(full)?;
+            // Whoever may read the store's folders may use it, as a read-only store of another user.
+            file.as_file().set_permissions(fs::Permissions::from_mode(0o644)).map_err(full)?;
             file.as_file().sync_all().map_err(full)?;
             let directory = self.base.join(directory);
             file.persist(directory.join(name)).map_err(|error| full(error.error))?;

@@ -72,6 +72,12 @@ impl Store {
         Ok(self.verify(Kind::Blob, digest, &path)?.then_some(path))
     }
 
+    /// The length in bytes of a file of the store, which is not checked; nothing when the store does not have it.
+    #[must_use]
+    pub fn blob_size(&self, digest: Digest) -> Option<u64> {
+        fs::metadata(self.blob_path(digest)).ok().map(|metadata| metadata.len())
+    }
+
     pub(super) fn blob_path(&self, digest: Digest) -> PathBuf {
         self.base.join("blobs").join(prefix(digest)).join(digest.to_string())
     }

@@ -28,10 +28,11 @@ pub(crate) fn write_error(doing: &str, place: &Path, error: io::Error) -> Error 
     let limit = match error.kind() {
         io::ErrorKind::StorageFull => "is full",
         io::ErrorKind::QuotaExceeded => "is full for this user (quota)",
-        _ => return Error::from(error).context(doing),
+        _ => return Error::from(error).context(doing).of_storage(),
     };
     Error::new(format!("{doing}: the file system at `{}` {limit}", mount_point(place).display()))
         .hint("free some space, or set `ERYX_CACHE` to a directory on a larger file system")
+        .of_storage()
 }
 
 /// The topmost directory on the file system of `place`.

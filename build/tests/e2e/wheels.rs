@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{checkout, eryx_in, text, wheel};
+use super::{checkout, eryx_in, made, text};
 
 #[test]
 fn pure_wheels_are_bundled_and_locked() {
@@ -56,8 +56,8 @@ fn given_wheels_may_have_equal_files_and_no_others_of_one_name() {
     let wheels = folder.path().join("wheels");
     let shared: (&str, &[u8]) =
         ("nspace/__init__.py", b"__path__ = __import__('pkgutil').extend_path(__path__, __name__)\n");
-    let one = wheel::write(&wheels, "nspace_one", "1", "", &[shared, ("nspace/one.py", b"x = 1\n")]);
-    let two = wheel::write(&wheels, "nspace_two", "1", "", &[shared, ("nspace/two.py", b"x = 2\n")]);
+    let one = made::write(&wheels, "nspace_one", "1", "", &[shared, ("nspace/one.py", b"x = 1\n")]);
+    let two = made::write(&wheels, "nspace_two", "1", "", &[shared, ("nspace/two.py", b"x = 2\n")]);
     let run = |names: &[&str]| eryx_in(folder.path(), &[], &[&["bundle", "--offline"], names].concat());
     let paths = [one.to_str().unwrap(), two.to_str().unwrap()];
     let built = run(&paths);
@@ -66,12 +66,12 @@ fn given_wheels_may_have_equal_files_and_no_others_of_one_name() {
     let output = eryx_in(folder.path(), &[], &["run", "dist/nspace-one+nspace-two.wasm", "-c", code]);
     assert_eq!((text(&output.stdout).as_str(), text(&output.stderr).as_str()), ("3\n", ""));
 
-    let other = wheel::write(&wheels, "nspace_three", "1", "", &[("nspace/__init__.py", b"")]);
+    let other = made::write(&wheels, "nspace_three", "1", "", &[("nspace/__init__.py", b"")]);
     let refused = text(&run(&[paths[0], other.to_str().unwrap()]).stderr);
     let clash =
         "\n  `/usr/lib/python3.14/site-packages/nspace/__init__.py`: `nspace-one` and `nspace-three`\n";
     assert!(refused.contains(clash), "{refused}");
-    let native = wheel::write(&wheels, "native", "1", "", &[("native/speed.so", b"\x7fELF\x02\x01\x01")]);
+    let native = made::write(&wheels, "native", "1", "", &[("native/speed.so", b"\x7fELF\x02\x01\x01")]);
     let refused = text(&run(&[native.to_str().unwrap()]).stderr);
     let file = "\n  `native`: `/usr/lib/python3.14/site-packages/native/speed.so`\n";
     assert!(

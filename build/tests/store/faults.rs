@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use eryx_build::backing::{Backings, OtherStore};
 use eryx_build::digest::Digest;
 use eryx_build::store::{Output, Store};
 
@@ -156,6 +157,18 @@ pub(super) fn fill(root: &Path) {
     let error = store.import_blob(&mut io::repeat(1).take(2 << 20), None).unwrap_err();
     assert_eq!(error.to_string(), expect("a blob"));
     assert_eq!(list(&root.join("v1/blobs")), Vec::<PathBuf>::new());
+    // What another store has and does not fit here is no fault of that one.
+    let elsewhere = temporary();
+    let other = Store::open(&elsewhere.path().join("store")).unwrap();
+    let folder = elsewhere.path().join("tree");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("large"), vec![7; 2 << 20]).unwrap();
+    let large = other.import_tree(&folder).unwrap();
+    let mut backings = Backings::default();
+    backings.push(OtherStore::new(&other, |_| true));
+    let error = backings.tree(large, "step", &store, &|warning| panic!("{warning}")).unwrap_err();
+    assert!(error.is_of_storage(), "{error}");
+    assert_eq!(error.to_string(), expect("").replace("write ", "copy a tree"));
     // What failed has given its space back.
     let free = rustix::fs::statvfs(root).unwrap();
     assert!(free.f_bavail * free.f_frsize > 800 << 10);
@@ -214,4 +227,21 @@ pub(super) fn read_only(root: &Path) {
         root.join("new").display()
     );
     assert_eq!(error, format!("{expected}\nhint: set `ERYX_CACHE` to a directory that can be written"));
+}
+
+/// A cache that one user fills and others read, such as one on a shared disk.
+#[test]
+fn whoever_may_enter_the_folders_may_read_all_that_is_in_them() {
+    let root = temporary();
+    let store = Store::open(root.path()).unwrap();
+    import(&store, b"abc").unwrap();
+    import_tree(&store, "text").unwrap();
+    publish(&store, "name").unwrap();
+    drop(store);
+    for folder in ["blobs", "trees", "actions", "steps"] {
+        for path in list(&root.path().join("v1").join(folder)) {
+            let mode = fs::symlink_metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o444, 0o444, "`{}`: {mode:o}", path.display());
+        }
+    }
 }
