@@ -10,7 +10,7 @@ use super::cross::{CFLAGS, Cross, words};
 use super::library::shown;
 use super::{Work, component, train};
 use crate::error::{Error, Result};
-use crate::files::{copy_tree, write};
+use crate::files::{copy, copy_tree, files_below, write};
 use crate::recipe::{Answers, Backend, Recipe};
 use crate::wasm::{self, count, hints};
 
@@ -95,7 +95,7 @@ pub fn build(work: &Work, recipe: &Recipe) -> Result<()> {
     tell_rare(work, &compiled, &library)?;
     let include = work.out.join("include/python3.14");
     copy_tree(&compiled.source.join("Include"), &include, &|_| true)?;
-    crate::files::copy(&compiled.build.join("pyconfig.h"), &include.join("pyconfig.h"))?;
+    copy(&compiled.build.join("pyconfig.h"), &include.join("pyconfig.h"))?;
     let stdlib = work.out.join("lib/python3.14");
     copy_library(&compiled, &stdlib, &kept)?;
     work.scrub()?;
@@ -247,7 +247,7 @@ fn configure(
 
 /// The archives of a library's prefix.
 fn archives(prefix: &Path) -> Result<Vec<String>> {
-    Ok(crate::files::files_below(&prefix.join("lib"))?
+    Ok(files_below(&prefix.join("lib"))?
         .into_iter()
         .filter(|file| file.extension().is_some_and(|extension| extension == "a"))
         .map(|file| prefix.join("lib").join(file).display().to_string())
@@ -329,7 +329,7 @@ fn inner(compiled: &Compiled) -> Result<Vec<PathBuf>> {
     for folder in ["Modules/_hacl", "Modules/_decimal", "Modules/expat"] {
         let folder = compiled.build.join(folder);
         if folder.is_dir() {
-            let files = crate::files::files_below(&folder)?.into_iter();
+            let files = files_below(&folder)?.into_iter();
             let archives = files.filter(|file| file.extension().is_some_and(|extension| extension == "a"));
             found.extend(archives.map(|file| folder.join(file)));
         }

@@ -15,7 +15,7 @@ use super::cross::TARGET;
 use crate::archive::{self, Unpack};
 use crate::command::Cmd;
 use crate::error::{Error, Result};
-use crate::files::{write, write_executable};
+use crate::files::{copy, copy_tree, write, write_executable};
 use crate::recipe::Source;
 
 /// Changes when the result changes for equal inputs.
@@ -66,7 +66,7 @@ pub fn assemble(work: &Work, sources: &[Source]) -> Result<()> {
         let unpacked = work.dir.join(format!("package-{position}"));
         let options = Unpack { strip: source.strip, only: source.only.clone(), ..Unpack::default() };
         archive::unpack(work.input(&format!("source/{}", source.file))?, &source.file, &unpacked, &options)?;
-        crate::files::copy_tree(&unpacked.join("usr"), &work.out, &|path| !path.starts_with("share"))?;
+        copy_tree(&unpacked.join("usr"), &work.out, &|path| !path.starts_with("share"))?;
     }
     write_executable(
         &work.out.join("rustc"),
@@ -168,8 +168,8 @@ pub fn vendor(work: &Work, params: &Value, offline: bool) -> Result<()> {
 /// an empty library.
 fn unpack_manifest(work: &Work, params: &Value, source: &Path) -> Result<PathBuf> {
     if let Ok(manifest) = work.input("runtime/Cargo.toml") {
-        crate::files::copy(manifest, &source.join("Cargo.toml"))?;
-        crate::files::copy(work.input("runtime/Cargo.lock")?, &source.join("Cargo.lock"))?;
+        copy(manifest, &source.join("Cargo.toml"))?;
+        copy(work.input("runtime/Cargo.lock")?, &source.join("Cargo.lock"))?;
         write(&source.join("src/lib.rs"), "")?;
         return Ok(source.join("Cargo.toml"));
     }
