@@ -53,8 +53,10 @@ async def _returned(subtask, loop):
     try:
         return await future
     finally:
-        # Still there: we were cancelled, or the coroutine was thrown away.
-        if _calls.pop(subtask, None) is not None:
+        # Still there: we were cancelled, or the coroutine was thrown away. The number alone would not show it: once the
+        # call's event was taken, it may be that of another call.
+        if _calls.get(subtask) is future:
+            del _calls[subtask]
             _eryx.cancel(subtask)
 
 

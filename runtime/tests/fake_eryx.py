@@ -23,7 +23,8 @@ class Embedder:
         self.salts = []
         self.answer_limit = None
         self._due = {}
-        self._next = 1
+        #: The numbers of calls whose event was taken.
+        self._free = []
 
     def start_invoke(self, name, arguments):
         values = json.loads(arguments)
@@ -31,7 +32,8 @@ class Embedder:
             return False, f"no callback `{name}`"
         if "delay" not in values:
             return True, json.dumps(values)
-        subtask, self._next = self._next, self._next + 1
+        # The number that became free last, as engines have it.
+        subtask = self._free.pop() if self._free else len(self._due) + 1
         self._due[subtask] = time.monotonic() + values["delay"], (True, json.dumps(values))
         return subtask
 
@@ -42,20 +44,25 @@ class Embedder:
 
     def wait(self):
         subtask = min(self._due, key=lambda key: self._due[key][0])
-        due, outcome = self._due.pop(subtask)
+        due, outcome = self._due[subtask]
+        self._end(subtask)
         time.sleep(max(0, due - time.monotonic()))
         return subtask, outcome
 
     def poll(self):
         for subtask, (due, outcome) in self._due.items():
             if due <= time.monotonic():
-                del self._due[subtask]
+                self._end(subtask)
                 return subtask, outcome
         return None
 
     def cancel(self, subtask):
-        del self._due[subtask]
+        self._end(subtask)
         self.cancelled.append(subtask)
+
+    def _end(self, subtask):
+        del self._due[subtask]
+        self._free.append(subtask)
 
 
 def install():

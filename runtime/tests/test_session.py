@@ -181,6 +181,17 @@ class Asyncio(SessionCase):
         self.assertEqual(self.run_code(code), "late\n")
         self.assertEqual(len(EMBEDDER.cancelled), 1)
 
+    def test_calls_do_not_meet_in_a_number_used_again(self):
+        # All return in one batch. The first task to go on starts a call, which gets the number of another's.
+        code = (
+            "import asyncio, time\n"
+            "async def twice(i):\n    await echo(a=i, delay=0.01)\n    return (await echo(a=i, delay=0.01))['a']\n"
+            "async def late():\n    await asyncio.sleep(0.001)\n    time.sleep(0.03)\n"
+            "print(await asyncio.gather(twice(1), twice(2), twice(3), late()))"
+        )
+        self.assertEqual(self.run_code(code), "[1, 2, 3, None]\n")
+        self.assertEqual(EMBEDDER.cancelled, [])
+
     def test_errors_of_callbacks(self):
         text = self.fail_code("await invoke('nobody', {})")
         self.assertEqual(

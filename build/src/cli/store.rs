@@ -193,6 +193,11 @@ pub(super) struct VerifyArgs {
     prefix: Option<PathBuf>,
 }
 
+/// Whether the directory has no entry, or cannot be read.
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none())
+}
+
 pub(super) fn verify(arguments: &VerifyArgs) -> Result<u8> {
     let session = Session::open(&arguments.bundle)?;
     let plan = session.plan(&arguments.bundle)?;
@@ -202,7 +207,8 @@ pub(super) fn verify(arguments: &VerifyArgs) -> Result<u8> {
     let folder = arguments.prefix.as_deref().unwrap_or(scratch.path());
     let verdict = match rebuild(&session.executor(), &plan, &arguments.steps, folder) {
         Ok(verdict) => verdict,
-        Err(error) if arguments.prefix.is_none() => {
+        // What failed earlier has made nothing there.
+        Err(error) if arguments.prefix.is_none() && !is_empty(scratch.path()) => {
             // The log that the error names lies in there.
             let kept = scratch.keep();
             return Err(error.hint(format!("the second build is kept in `{}`", kept.display())));
