@@ -12,17 +12,25 @@ class CallbackError(Exception):
 CallbackError.__module__ = "eryx"
 
 
-async def invoke(name, arguments="{}"):
-    """Calls the embedder's callback `name` and returns its JSON result as text.
+async def invoke(name, arguments=None, /, **keywords):
+    """Calls the embedder's callback `name`.
 
-    `arguments` is a JSON object as text, or a dict.
+    With keyword arguments, or with none at all, returns the answer as a value. With `arguments`, a JSON object as text
+    or a dict, returns the answer as JSON text.
     """
     if not isinstance(name, str):
         raise TypeError(f"the name of a callback must be a str, not {type(name).__name__}")
-    if not isinstance(arguments, str):
-        import json
+    if arguments is None:
+        return _value(await _invoke(name, _canonical(keywords)))
+    if keywords:
+        raise TypeError("invoke() takes keyword arguments or an object of arguments, not both")
+    return await _invoke(name, arguments if isinstance(arguments, str) else _canonical(arguments))
 
-        arguments = json.dumps(arguments)
+
+invoke.__module__ = "eryx"
+
+
+async def _invoke(name, arguments):
     import _eryx_loop
 
     succeeded, text = await _eryx_loop.call(name, arguments)
@@ -31,12 +39,44 @@ async def invoke(name, arguments="{}"):
     raise CallbackError(text)
 
 
-invoke.__module__ = "eryx"
+def _canonical(arguments):
+    """The one JSON text of the arguments: keys in order, no blanks. NaN and infinities have none: ValueError."""
+    import json
+
+    options = {"sort_keys": True, "separators": (",", ":"), "allow_nan": False}
+    try:
+        return json.dumps(arguments, **options)
+    except TypeError:
+        # Keys of several types have no order before they are text; what is no JSON fails again.
+        return json.dumps(json.loads(json.dumps(arguments, allow_nan=False)), **options)
 
 
-def callbacks():
-    """Returns the callbacks that there are, as a dict of names and descriptions."""
-    return {name: description for name, description, _ in _eryx.list_callbacks()}
+def _value(text):
+    import json
+
+    return json.loads(text) if text.strip() else None
+
+
+def list_callbacks():
+    """Returns the callbacks that there are: dicts with `name`, `description` and `parameters_schema`, a JSON schema."""
+    return [
+        {"name": name, "description": description, "parameters_schema": _parsed(schema)}
+        for name, description, schema in _eryx.list_callbacks()
+    ]
+
+
+list_callbacks.__module__ = "eryx"
+
+
+def _parsed(schema):
+    """A schema as a dict; an empty one in the place of what is none."""
+    import json
+
+    try:
+        value = json.loads(schema)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 class _Unset:
@@ -47,6 +87,8 @@ class _Unset:
 
 
 _UNSET = _Unset()
+#: The same for one that has to be given, where Python allows no parameter without a default.
+_MISSING = _Unset()
 _TYPES = {
     "string": str,
     "integer": int,
@@ -63,8 +105,9 @@ async def {name}({parameters}):
 
 
 async def _call(callback, given, more, schemas):
-    import json
-
+    missing = [name for name, value in given.items() if value is _MISSING]
+    if missing:
+        raise TypeError(_missing(_as_written(callback), missing))
     arguments = {name: value for name, value in given.items() if value is not _UNSET}
     arguments.update(more)
     if schemas:
@@ -73,23 +116,33 @@ async def _call(callback, given, more, schemas):
         for name, value in arguments.items():
             if name in schemas:
                 _eryx_schema.check(schemas[name], value, f"{callback}() argument {name!r}")
-    text = await invoke(callback, json.dumps(arguments))
-    return json.loads(text) if text.strip() else None
+    return _value(await _invoke(callback, _canonical(arguments)))
+
+
+def _missing(function, names):
+    """What Python says when arguments are missing."""
+    *first, last = map(repr, names)
+    listed = f"{', '.join(first)}{',' if len(first) > 1 else ''} and {last}" if first else last
+    return f"{function}() missing {len(names)} required positional argument{'s' if first else ''}: {listed}"
 
 
 def make_function(callback, description="", schema="{}"):
-    """Makes the async function for a callback; its signature comes from the JSON schema."""
+    """Makes the async function for a callback; its signature comes from the JSON schema, in the schema's order."""
     properties, required, open_ended = _read_schema(schema)
     names = [name for name in properties if _is_name(name)]
     if len(names) < len(properties):
         open_ended = True
     # Real parameters give the usual TypeErrors and a signature, without importing inspect.
-    parts = [name if name in required else f"{name}=__eryx_defaults[{name!r}]" for name in names]
-    if names:
-        parts.insert(0, "*")
+    defaults, parts = {}, []
+    for name in names:
+        if name not in required:
+            defaults[name] = _default(properties[name])
+        elif defaults:
+            defaults[name] = _MISSING
+        parts.append(f"{name}=__eryx_defaults[{name!r}]" if name in defaults else name)
     if open_ended:
         parts.append("**__eryx_more")
-    function_name = python_name(callback) or "callback"
+    function_name = _python_parts(callback)[-1] or "callback"
     source = _TEMPLATE.format(
         name=function_name,
         parameters=", ".join(parts),
@@ -97,11 +150,11 @@ def make_function(callback, description="", schema="{}"):
         given=", ".join(f"{name!r}: {name}" for name in names),
         more="__eryx_more" if open_ended else "{}",
     )
-    defaults = {name: _default(properties[name]) for name in names}
     schemas = {name: schema for name, schema in properties.items() if schema not in ({}, True)}
     namespace = {"__name__": "eryx", "__eryx_call": _call, "__eryx_defaults": defaults, "__eryx_schemas": schemas}
     exec(compile(source, f"<eryx callback {callback}>", "exec"), namespace)
     function = namespace[function_name]
+    function.__qualname__ = _as_written(callback)
     function.__doc__ = _documentation(description, properties)
     function.__annotations__ = {name: _annotation(properties[name]) for name in names}
     function.__eryx_callback__ = callback
@@ -121,13 +174,77 @@ def _documentation(description, properties):
     return "\n\n".join(parts) or None
 
 
-def python_name(callback):
-    """The global name of a callback, or None when it cannot be made into one: then only `invoke` reaches it.
+def _as_written(callback):
+    """A callback's name as code writes it."""
+    return callback.replace("-", "_")
 
-    A name of Python's own stays what it is: code that prints does not mean a callback.
+
+def _python_parts(callback):
+    """A callback's name as code writes it, by its dots; None for what Python cannot take."""
+    return [part if _is_name(part) else None for part in _as_written(callback).split(".")]
+
+
+class Namespace:
+    """Callbacks whose names begin alike: `search.dashboards` is `dashboards` of `search`."""
+
+    def __init__(self, name):
+        self.__eryx_namespace__ = name
+
+    def __repr__(self):
+        return f"<callbacks {self.__eryx_namespace__}.*>"
+
+    def __reduce__(self):
+        # Whether there are such callbacks is known when they are called.
+        return _namespace, (self.__eryx_namespace__, [name for _, name in _leaves(self)])
+
+
+Namespace.__module__ = "eryx"
+
+
+def _leaves(namespace):
+    """The functions in a namespace, with the names of their callbacks."""
+    for value in vars(namespace).values():
+        if isinstance(value, Namespace):
+            yield from _leaves(value)
+        elif callback := getattr(value, "__eryx_callback__", None):
+            yield value, callback
+            yield from _leaves(value)
+
+
+def _namespace(name, callbacks):
+    functions = _tree((callback, make_function(callback)) for callback in callbacks)
+    for part in _python_parts(name):
+        functions = functions[part] if isinstance(functions, dict) else getattr(functions, part)
+    return functions
+
+
+def _tree(functions):
+    """The globals for functions by the names of their callbacks.
+
+    A name of Python's own stays what it is: code that prints does not mean a callback. Only `invoke` reaches that one, as
+    it does any whose name Python cannot take.
     """
-    name = callback.replace("-", "_").replace(".", "_")
-    return name if _is_name(name) and not hasattr(builtins, name) else None
+    names = {}
+    # One that is spelt as code writes it comes before one that is only read so.
+    for callback, function in sorted(functions, key=lambda item: "-" in item[0]):
+        parts = _python_parts(callback)
+        if None in parts or hasattr(builtins, parts[0]):
+            continue
+        *spaces, last = parts
+        inside, path = names, []
+        for part in spaces:
+            path.append(part)
+            space = inside.setdefault(part, None) or Namespace(".".join(path))
+            inside[part] = space
+            inside = vars(space)
+        known = inside.get(last)
+        if isinstance(known, Namespace):
+            # It is a callback and the beginning of others at once.
+            vars(function).update((name, value) for name, value in vars(known).items() if name != "__eryx_namespace__")
+        elif known is not None:
+            continue
+        inside[last] = function
+    return names
 
 
 def _is_name(name):
@@ -192,35 +309,34 @@ class Registry:
             self.inject(namespace)
 
     def inject(self, namespace):
-        """Adds the callbacks and `invoke`; a name that the session uses itself stays its own."""
+        """Adds the callbacks, `invoke` and `list_callbacks`; a name that the session uses itself stays its own."""
         namespace.setdefault("invoke", invoke)
+        namespace.setdefault("list_callbacks", list_callbacks)
         for name, function in self._functions.items():
             namespace.setdefault(name, function)
 
     def owns(self, name, value):
         """Tells whether a global was put there by `inject`."""
         # Not `get` alone: a global that is None would equal what is not there.
-        return value is invoke or (name in self._functions and self._functions[name] is value)
+        return value is invoke or value is list_callbacks or (name in self._functions and self._functions[name] is value)
 
 
 def _functions_of(listed):
-    functions = {}
-    for callback, description, schema in listed:
-        name = python_name(callback)
-        if name is None or (name != callback and name in functions):
-            continue
-        try:
-            functions[name] = make_function(callback, description, schema)
-        except Exception as error:
-            # One that the embedder got wrong is no reason to lose the others, or the code.
-            functions[name] = _refusing(callback, f"{type(error).__name__}: {error}")
-    return functions
+    return _tree((callback, _function_of(callback, description, schema)) for callback, description, schema in listed)
+
+
+def _function_of(callback, description, schema):
+    try:
+        return make_function(callback, description, schema)
+    except Exception as error:
+        # One that the embedder got wrong is no reason to lose the others, or the code.
+        return _refusing(callback, f"{type(error).__name__}: {error}")
 
 
 def _refusing(callback, reason):
     """Stands for a callback of which no function can be made."""
 
-    async def refused(**_):
+    async def refused(*_, **__):
         raise CallbackError(f"the callback {callback!r} cannot be called: its schema is malformed ({reason})")
 
     refused.__eryx_callback__ = callback

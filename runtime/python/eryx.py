@@ -1,14 +1,14 @@
 """What Python code in the sandbox can ask of its embedder.
 
-    result = await eryx.invoke("name", {"a": 1})
+    result = await eryx.invoke("name", a=1)
 
-Every callback of the embedder is also a global async function that takes keyword arguments.
+Every callback of the embedder is also a global async function; one with dots in its name is an attribute.
 """
 
 import _eryx
-from _eryx_callbacks import CallbackError, callbacks, invoke
+from _eryx_callbacks import CallbackError, invoke, list_callbacks
 
-__all__ = ["CallbackError", "Stopped", "callbacks", "invoke", "trace"]
+__all__ = ["CallbackError", "Stopped", "invoke", "list_callbacks", "trace"]
 
 #: Raised in code whose time is over, or that is cancelled; no subclass of Exception.
 Stopped = _eryx.stopped_class()

@@ -7,6 +7,7 @@ import unittest
 
 from fake_eryx import EMBEDDER
 
+import _eryx_callbacks
 import _eryx_output
 import _eryx_session
 
@@ -200,12 +201,12 @@ class Asyncio(SessionCase):
             "    await invoke('nobody', {})\neryx.CallbackError: no callback `nobody`\n",
         )
         self.run_code("import eryx\ntry:\n    await invoke('nobody')\nexcept eryx.CallbackError as e: assert str(e) == 'no callback `nobody`'")
-        self.assertIn("missing 1 required keyword-only argument: 'a'", self.fail_code("await echo()"))
+        self.assertIn("missing 1 required positional argument: 'a'", self.fail_code("await echo()"))
         self.assertIn("unexpected keyword argument 'c'", self.fail_code("await echo(a=1, c=1)"))
 
     def test_signature(self):
         code = "import inspect\nprint(inspect.signature(echo), echo.__name__, echo.__doc__, inspect.iscoroutinefunction(echo))"
-        self.assertEqual(self.run_code(code), "(*, a: int, delay: float = <not given>) echo Says it again. True\n")
+        self.assertEqual(self.run_code(code), "(a: int, delay: float = <not given>) echo Says it again. True\n")
 
     def test_asyncio_run_and_nesting(self):
         code = "import asyncio\nasync def f():\n    return await echo(a=2)\nprint(asyncio.run(f()))"
@@ -237,12 +238,67 @@ class Asyncio(SessionCase):
         )
 
     def test_callbacks_follow_the_list(self):
-        self.run_code("print(echo, http_get)")
+        self.run_code("print(echo, http.get)")
         EMBEDDER.callbacks = EMBEDDER.callbacks[1:]
         self.assertIn("NameError", self.fail_code("echo"))
-        self.run_code("http_get = 5")
+        self.run_code("http = 5")
         EMBEDDER.callbacks = []
-        self.assertEqual(self.run_code("print(http_get)"), "5\n")
+        self.assertEqual(self.run_code("print(http)"), "5\n")
+
+    def test_dots_in_names_are_attributes(self):
+        names = ["echo", "echo.twice", "db.a.b", "db.a", "db.a.c-d", "print.x", "class.x", "db..x", "db.a.c_d"]
+        EMBEDDER.callbacks = [(name, "", "{}") for name in names]
+        code = "print([f.__eryx_callback__ for f in (echo, echo.twice, db.a, db.a.b, db.a.c_d)], db, print)"
+        expected = "['echo', 'echo.twice', 'db.a', 'db.a.b', 'db.a.c_d'] <callbacks db.*> <built-in function print>\n"
+        self.assertEqual(self.run_code(code), expected)
+        self.assertIn("'Namespace' object has no attribute 'x'", self.fail_code("db.x"))
+        self.assertIn("CallbackError: no callback `db.a.b`", self.fail_code("await db.a.b()"))
+        self.run_code("kept = db\ndel db")
+        succeeded, data = _eryx_session.snapshot_state()
+        self.assertTrue(succeeded, data)
+        self.assertEqual(_eryx_session.restore_state(data), (True, None))
+        self.assertEqual(self.run_code("print(kept, kept.a.b.__eryx_callback__)"), "<callbacks db.*> db.a.b\n")
+
+    def test_arguments_by_position_are_in_the_schema_s_order(self):
+        schema = '{"properties": {"b": {"type": "integer"}, "a": {"default": 7}, "c": {}}, "required": ["b", "c"]}'
+        EMBEDDER.callbacks = [("echo", "", schema)]
+        self.assertEqual(self.run_code("print(await echo(1, 2, 3), await echo(1, c=2))"), "{'a': 2, 'b': 1, 'c': 3} {'a': 7, 'b': 1, 'c': 2}\n")
+        EMBEDDER.callbacks.append(("a.do-it", "", '{"properties": {"x": {}, "y": {}}, "required": ["y"]}'))
+        for call, message in (
+            ("a.do_it()", "a.do_it() missing 1 required positional argument: 'y'"),
+            ("a.do_it(1, 2, 3)", "a.do_it() takes from 0 to 2 positional arguments but 3 were given"),
+            ("echo(1, b=2)", "echo() got multiple values for argument 'b'"),
+            ("echo(1, 2, 3, 4)", "echo() takes from 1 to 3 positional arguments but 4 were given"),
+            ("echo()", "echo() missing 1 required positional argument: 'b'"),
+            ("echo(1)", "echo() missing 1 required positional argument: 'c'"),
+            ("echo(1, 2, 3, d=4)", "echo() got an unexpected keyword argument 'd'"),
+        ):
+            self.assertIn(f"TypeError: {message}\n", self.fail_code(f"await {call}"))
+
+    def test_invoke_takes_keywords_and_gives_a_value(self):
+        self.assertEqual(self.run_code("print(await invoke('echo', b=[1], a=2), await invoke('echo'))"), "{'a': 2, 'b': [1]} {}\n")
+        self.assertEqual(self.run_code("print(await invoke('echo', {'b': 1}), await invoke('echo', '{}'))"), '{"b": 1} {}\n')
+        self.assertIn("TypeError: invoke() takes keyword arguments or", self.fail_code("await invoke('echo', {}, a=1)"))
+
+    def test_arguments_have_one_text(self):
+        sent = []
+        start, _eryx_callbacks._eryx.start_invoke = _eryx_callbacks._eryx.start_invoke, lambda name, text: sent.append(text) or (True, "1")
+        self.addCleanup(setattr, _eryx_callbacks._eryx, "start_invoke", start)
+        self.run_code("await invoke('echo', b={10: 1, 9: [2, None]}, a='\xe9')\nawait invoke('echo', {'y': 1, 'x': 1.5})\nawait invoke('echo', m={'1': 0, 2: 0, None: 0})")
+        self.assertEqual(sent, ['{"a":"\\u00e9","b":{"9":[2,null],"10":1}}', '{"x":1.5,"y":1}', '{"m":{"1":0,"2":0,"null":0}}'])
+        for value in "float('nan')", "float('inf')", "[{'x': -float('inf')}]", "{1: float('nan'), 'a': 1}":
+            self.assertIn("ValueError: Out of range float values are not JSON compliant", self.fail_code(f"await echo(a=1, delay={value})" if value.startswith("float") else f"await invoke('echo', x={value})"))
+        self.assertIn("TypeError: Object of type set is not JSON serializable", self.fail_code("await invoke('echo', x={1})"))
+
+    def test_the_list_of_callbacks(self):
+        schema = {"type": "object", "properties": {"a": {"type": "integer"}, "delay": {"type": "number"}}, "required": ["a"]}
+        listed = [
+            {"name": "echo", "description": "Says it again.", "parameters_schema": schema},
+            {"name": "http.get", "description": "", "parameters_schema": {}},
+        ]
+        self.assertEqual(self.run_code("print(list_callbacks())"), f"{listed}\n")
+        EMBEDDER.callbacks = [("bad", "", "[" * 100_000), ("worse", "", "7")]
+        self.assertEqual(self.run_code("print([one['parameters_schema'] for one in list_callbacks()])"), "[{}, {}]\n")
 
     def test_a_bad_callback_is_refused_alone(self):
         deep = '{"properties": {"a": ' + '{"items": ' * 100_000 + "{}" + "}" * 100_002
@@ -268,7 +324,7 @@ class Asyncio(SessionCase):
         # As a name of a parameter, they are given by `**`.
         schema = '{"properties": {"a": {}, "\uff41": {}, "__b": {}, "class": {}}}'
         EMBEDDER.callbacks = [("echo", "", schema)]
-        self.assertEqual(self.run_code("print(await echo(a=1, **{'\uff41': 2, 'class': 3}))"), "{'a': 1, '\uff41': 2, 'class': 3}\n")
+        self.assertEqual(self.run_code("print(await echo(a=1, **{'\uff41': 2, 'class': 3}))"), "{'a': 1, 'class': 3, '\uff41': 2}\n")
 
     def test_answers_are_as_long_as_the_embedder_takes_them(self):
         cut = b"\n[cut here: the limit of output was reached]\n"

@@ -28,7 +28,7 @@ const WITHOUT_EMBEDDER: &str = r#"
 import eryx, sys
 print("to standard output")
 print("to standard error", file=sys.stderr)
-assert eryx.callbacks() == {}
+assert eryx.list_callbacks() == []
 eryx.trace(True)
 def traced():
     return 1
