@@ -1,17 +1,24 @@
-//! Files in a grant that a guest must not open: those that can keep whoever opens them waiting.
+//! Files in a grant that a guest must not open, those that can keep whoever opens them waiting; and those that it cannot
+//! name.
 //!
 //! Opening a FIFO waits until somebody opens its other end, with a thread of ours that no time limit frees, and devices
 //! may wait in other ways. WASI has no words for them either. So `open-at`, and `set-times-at`, which opens what it is
 //! given, look at the kind of file first. Who can rename files in a grant that has a FIFO can still change one for the
 //! other in between; what is lost then is that thread.
+//!
+//! Names are UTF-8 in WASI. A directory in which one is not lists the others.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::PathBuf;
 
 use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, Resource};
-use wasmtime_wasi::filesystem::{WasiFilesystemCtxView, WasiFilesystemView};
+use wasmtime::component::{Linker, Resource, ResourceTable};
+use wasmtime_wasi::filesystem::{Descriptor as Opened, OpenMode, WasiFilesystemCtxView, WasiFilesystemView};
 use wasmtime_wasi::p2::FsResult;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
-    Descriptor, DescriptorFlags, DescriptorType, ErrorCode, HostDescriptor, NewTimestamp, OpenFlags,
-    PathFlags,
+    Descriptor, DescriptorFlags, DescriptorType, DirectoryEntryStream, ErrorCode, HostDescriptor,
+    HostDirectoryEntryStream, NewTimestamp, OpenFlags, PathFlags,
 };
 
 use crate::bindings::Guest;
@@ -51,6 +58,21 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
                 outcome(set)
             })
         },
+    )?;
+    types.func_wrap_async(
+        "[method]directory-entry-stream.read-directory-entry",
+        |mut store: StoreContextMut<'_, Guest>, (stream,): (Resource<DirectoryEntryStream>,)| {
+            Box::new(async move {
+                let mut files = store.data_mut().filesystem();
+                loop {
+                    let entry = files.read_directory_entry(Resource::new_borrow(stream.rep())).await;
+                    match outcome(entry)? {
+                        (Err(ErrorCode::IllegalByteSequence),) => {}
+                        read => return Ok(read),
+                    }
+                }
+            })
+        },
     )
 }
 
@@ -68,6 +90,25 @@ async fn check(
         DescriptorType::RegularFile | DescriptorType::Directory | DescriptorType::SymbolicLink => Ok(()),
         _ => Err(ErrorCode::NotPermitted.into()),
     }
+}
+
+/// The files that are open for writing, each once.
+pub(crate) fn being_written(table: &mut ResourceTable) -> Vec<PathBuf> {
+    let open = table.iter_mut().filter_map(|entry| match entry.downcast_ref::<Opened>()? {
+        Opened::File(file) if file.open_mode.contains(OpenMode::WRITE) => path_of(&file.file),
+        _ => None,
+    });
+    open.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+#[cfg(target_os = "linux")]
+fn path_of(file: &File) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file))).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn path_of(_: &File) -> Option<PathBuf> {
+    None
 }
 
 /// What the guest gets, or a trap.

@@ -15,6 +15,9 @@
     }
 
 static bool is_directory(const struct description *description) {
+    if (description->kind == OPEN_PIPE) {
+        return false;
+    }
     return description->kind == OPEN_NODE ? description->node->kind == NODE_DIRECTORY
                                           : image_type(description->image) == TYPE_DIRECTORY;
 }
@@ -83,19 +86,50 @@ int32_t __eryx_wasi_fd_sync(int32_t fd) {
     return 0;
 }
 
+/* For files in grants the adapter forgets flags, and knows rights roughly: what was asked for is told. */
+static int outer_fdstat(const struct description *description, struct wasi_fdstat *stat) {
+    int error = outer_fd_fdstat_get(description->fd, stat);
+    if (error == 0 && description->mount != NULL) {
+        stat->flags = description->flags;
+        stat->rights &= description->rights | ~(RIGHT_READ | RIGHT_WRITE);
+    } else if (error == 0) {
+        stat->flags |= description->flags;
+    }
+    return error;
+}
+
 int32_t __eryx_wasi_fd_fdstat_get(int32_t fd, struct wasi_fdstat *stat) {
-    OPEN_FILE(fd, description, outer_fd_fdstat_get(description->fd, stat))
+    OPEN_FILE(fd, description, outer_fdstat(description, stat))
     memset(stat, 0, sizeof *stat);
-    stat->type =
-        description->kind == OPEN_NODE ? node_type(description->node) : image_type(description->image);
+    stat->type = description->kind == OPEN_NODE    ? node_type(description->node)
+                 : description->kind == OPEN_IMAGE ? image_type(description->image)
+                                                   : TYPE_UNKNOWN;
     stat->flags = description->flags;
     stat->rights = description->rights;
     stat->inheriting = description->inheriting;
     return 0;
 }
 
+static int outer_set_flags(struct description *description, int32_t flags) {
+    if ((flags & ~FLAG_ALL) != 0) {
+        return E_INVAL;
+    }
+    if (description->mount == NULL) {
+        /* The embedder's streams have no such state; what was set is told again. */
+        outer_fd_fdstat_set_flags(description->fd, flags & FLAG_NONBLOCK);
+        description->flags = (uint16_t)flags;
+        return 0;
+    }
+    /* The adapter knows these two, and refuses to change others. */
+    int error = outer_fd_fdstat_set_flags(description->fd, flags & (FLAG_APPEND | FLAG_NONBLOCK));
+    if (error == 0) {
+        description->flags = (uint16_t)flags;
+    }
+    return error;
+}
+
 int32_t __eryx_wasi_fd_fdstat_set_flags(int32_t fd, int32_t flags) {
-    OPEN_FILE(fd, description, outer_fd_fdstat_set_flags(description->fd, flags))
+    OPEN_FILE(fd, description, outer_set_flags(description, flags))
     if ((flags & ~FLAG_ALL) != 0) {
         return E_INVAL;
     }
@@ -116,9 +150,19 @@ int32_t __eryx_wasi_fd_fdstat_set_rights(int32_t fd, uint64_t rights, uint64_t i
     return 0;
 }
 
+static int outer_stat(const struct description *description, struct wasi_filestat *stat) {
+    int error = outer_fd_filestat_get(description->fd, stat);
+    if (error == 0) {
+        stat_add_mode(stat, mode_of_outer(stat->type, description->mount));
+    }
+    return error;
+}
+
 int32_t __eryx_wasi_fd_filestat_get(int32_t fd, struct wasi_filestat *stat) {
-    OPEN_FILE(fd, description, outer_fd_filestat_get(description->fd, stat))
-    if (description->kind == OPEN_NODE) {
+    OPEN_FILE(fd, description, outer_stat(description, stat))
+    if (description->kind == OPEN_PIPE) {
+        pipe_stat(description, stat);
+    } else if (description->kind == OPEN_NODE) {
         node_stat(description->node, stat);
     } else {
         image_stat(description->image, stat);
@@ -141,8 +185,8 @@ int32_t __eryx_wasi_fd_filestat_set_size(int32_t fd, uint64_t size) {
 
 int32_t __eryx_wasi_fd_filestat_set_times(int32_t fd, uint64_t accessed, uint64_t modified, int32_t flags) {
     OPEN_FILE(fd, description, outer_fd_filestat_set_times(description->fd, accessed, modified, flags))
-    if (description->kind == OPEN_IMAGE) {
-        return E_ROFS;
+    if (description->kind != OPEN_NODE) {
+        return description->kind == OPEN_IMAGE ? E_ROFS : 0;
     }
     return node_set_times(description->node, accessed, modified, flags);
 }
@@ -159,9 +203,12 @@ static int check_vectors(const struct wasi_iovec *vectors, size_t count) {
     return 0;
 }
 
-static int read_at(const struct description *description, const struct wasi_iovec *vectors, size_t count,
-                   uint64_t offset, size_t *done) {
+int description_read_at(const struct description *description, const struct wasi_iovec *vectors, size_t count,
+                        uint64_t offset, size_t *done) {
     *done = 0;
+    if (description->kind == OPEN_PIPE) {
+        return E_SPIPE;
+    }
     if (is_directory(description)) {
         return E_ISDIR;
     }
@@ -192,9 +239,12 @@ static int read_at(const struct description *description, const struct wasi_iove
     return error;
 }
 
-static int write_at(const struct description *description, const struct wasi_iovec *vectors, size_t count,
-                    uint64_t offset, size_t *done) {
+int description_write_at(const struct description *description, const struct wasi_iovec *vectors, size_t count,
+                         uint64_t offset, size_t *done) {
     *done = 0;
+    if (description->kind == OPEN_PIPE) {
+        return E_SPIPE;
+    }
     if (is_directory(description)) {
         return E_ISDIR;
     }
@@ -229,7 +279,7 @@ int32_t __eryx_wasi_fd_pread(int32_t fd, const struct wasi_iovec *vectors, size_
     if ((int64_t)offset < 0) {
         return E_INVAL;
     }
-    return read_at(description, vectors, count, offset, done);
+    return description_read_at(description, vectors, count, offset, done);
 }
 
 int32_t __eryx_wasi_fd_pwrite(int32_t fd, const struct wasi_iovec *vectors, size_t count, uint64_t offset,
@@ -238,28 +288,59 @@ int32_t __eryx_wasi_fd_pwrite(int32_t fd, const struct wasi_iovec *vectors, size
     if ((int64_t)offset < 0) {
         return E_INVAL;
     }
-    return write_at(description, vectors, count, offset, done);
+    return description_write_at(description, vectors, count, offset, done);
 }
 
 int32_t __eryx_wasi_fd_read(int32_t fd, const struct wasi_iovec *vectors, size_t count, size_t *done) {
     OPEN_FILE(fd, description, outer_fd_read(description->fd, vectors, count, done))
-    error = read_at(description, vectors, count, description->offset, done);
+    if (description->kind == OPEN_PIPE) {
+        return pipe_read(description, vectors, count, done);
+    }
+    error = description_read_at(description, vectors, count, description->offset, done);
     description->offset += *done;
     return error;
 }
 
+/* The adapter to the component model has one error for a stream that failed and for one whose reader
+ * has gone. With those of the embedder it is nearly always the second, which programs know how to
+ * take. */
+static int write_outer(const struct description *description, const struct wasi_iovec *vectors, size_t count,
+                       size_t *done) {
+    *done = 0;
+    int error = 0;
+    /* It takes one piece at a time. */
+    for (size_t i = 0, part; i < count || count == 0; i++, *done += part) {
+        part = 0;
+        error = outer_fd_write(description->fd, vectors + i, count == 0 ? 0 : 1, &part);
+        if (error != 0 || count == 0 || part < vectors[i].length) {
+            *done += part;
+            break;
+        }
+    }
+    if (*done != 0) {
+        return 0;
+    }
+    return error == E_IO && description->mount == NULL ? E_PIPE : error;
+}
+
 int32_t __eryx_wasi_fd_write(int32_t fd, const struct wasi_iovec *vectors, size_t count, size_t *done) {
-    OPEN_FILE(fd, description, outer_fd_write(description->fd, vectors, count, done))
+    OPEN_FILE(fd, description, write_outer(description, vectors, count, done))
+    if (description->kind == OPEN_PIPE) {
+        return pipe_write(description, vectors, count, done);
+    }
     if (description->flags & FLAG_APPEND) {
         description->offset = size_of(description);
     }
-    error = write_at(description, vectors, count, description->offset, done);
+    error = description_write_at(description, vectors, count, description->offset, done);
     description->offset += *done;
     return error;
 }
 
 int32_t __eryx_wasi_fd_seek(int32_t fd, int64_t offset, int32_t whence, uint64_t *position) {
     OPEN_FILE(fd, description, outer_fd_seek(description->fd, offset, whence, position))
+    if (description->kind == OPEN_PIPE) {
+        return E_SPIPE;
+    }
     if (is_directory(description)) {
         return E_ISDIR;
     }
@@ -290,6 +371,9 @@ int32_t __eryx_wasi_fd_seek(int32_t fd, int64_t offset, int32_t whence, uint64_t
 
 int32_t __eryx_wasi_fd_tell(int32_t fd, uint64_t *position) {
     OPEN_FILE(fd, description, outer_fd_tell(description->fd, position))
+    if (description->kind == OPEN_PIPE) {
+        return E_SPIPE;
+    }
     if (is_directory(description)) {
         return E_ISDIR;
     }

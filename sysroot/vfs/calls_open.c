@@ -8,6 +8,7 @@ struct request {
     int32_t lookup;
     int32_t oflags;
     int32_t flags;
+    uint32_t mode;
     uint64_t rights;
     uint64_t inheriting;
 };
@@ -25,6 +26,7 @@ static int open_outer(const struct found *found, const struct request *request, 
     opened->path[length] = '\0';
     opened->kind = OPEN_OUTER;
     opened->mount = found->mount;
+    opened->rights = request->rights; /* the embedder's word counts; ours is for `__eryx_vfs_writers` */
     return open_outside(found->fd, request->lookup, outer_path(found), outer_length(found), request->oflags,
                         request->rights, request->inheriting, request->flags, &opened->fd);
 }
@@ -82,6 +84,19 @@ static int open_node(struct node *node, const struct request *request, struct de
     return error;
 }
 
+/* Whoever makes a file may use it as asked, whatever permissions it gets; this is for one that is
+ * there. */
+static int open_allowed(const struct node *node, const struct request *request) {
+    uint32_t wanted = 0;
+    if (request->rights & (node->kind == NODE_DIRECTORY ? RIGHT_READDIR : RIGHT_READ)) {
+        wanted |= MAY_READ;
+    }
+    if (node->kind != NODE_DIRECTORY && (request->rights & RIGHT_WRITE || request->oflags & OPEN_TRUNCATE)) {
+        wanted |= MAY_WRITE;
+    }
+    return node_allows(node, wanted);
+}
+
 static int create_file(struct found *found, const struct request *request, struct description *opened) {
     int error = found_may_create(found);
     if (error != 0) {
@@ -94,6 +109,7 @@ static int create_file(struct found *found, const struct request *request, struc
     if (node == NULL) {
         return E_NOSPC;
     }
+    node->mode = mode_of_creation(request->mode);
     error = directory_insert(found->parent, found->name, found->name_length, node);
     if (error != 0) {
         node_release(node);
@@ -114,8 +130,11 @@ static int open_found(struct found *found, const struct request *request, struct
     if (create && request->oflags & OPEN_EXCLUSIVE) {
         return E_EXIST;
     }
-    return found->kind == FOUND_NODE ? open_node(found->node, request, opened)
-                                     : open_image(found->image, request, opened);
+    if (found->kind == FOUND_IMAGE) {
+        return open_image(found->image, request, opened);
+    }
+    int error = open_allowed(found->node, request);
+    return error != 0 ? error : open_node(found->node, request, opened);
 }
 
 int32_t __eryx_wasi_path_open(int32_t fd, int32_t lookup, const char *path, size_t length, int32_t oflags,
@@ -140,13 +159,21 @@ int32_t __eryx_wasi_path_open(int32_t fd, int32_t lookup, const char *path, size
         return E_NOMEM;
     }
     description->flags = (uint16_t)flags;
-    const struct request request = {lookup, oflags, flags, rights, inheriting};
+    const struct request request = {
+        .lookup = lookup & LOOKUP_FOLLOW,
+        .oflags = oflags,
+        .flags = flags,
+        .mode = lookup & LOOKUP_MODE ? (uint32_t)lookup >> LOOKUP_MODE_SHIFT & 07777 : 0666,
+        .rights = rights,
+        .inheriting = inheriting,
+    };
     error = open_found(&found, &request, description);
     if (error != 0) {
         description_release(description);
         return error;
     }
     vfs.fds[slot] = description;
+    fd_inherit(slot, false);
     *opened = slot;
     return 0;
 }

@@ -1,9 +1,14 @@
 /* The calls that make, change and describe names. */
 #include <string.h>
 
+#include "eryx_public.h"
 #include "state.h"
 
 int32_t __eryx_wasi_path_create_directory(int32_t fd, const char *path, size_t length) {
+    return __eryx_vfs_mkdir(fd, path, length, 0777);
+}
+
+int32_t __eryx_vfs_mkdir(int32_t fd, const char *path, size_t length, uint32_t mode) {
     struct found found;
     int error = path_resolve(fd, path, length, false, &found);
     if (error != 0) {
@@ -25,6 +30,7 @@ int32_t __eryx_wasi_path_create_directory(int32_t fd, const char *path, size_t l
         return E_NOSPC;
     }
     node->u.directory.writable = true;
+    node->mode = mode_of_creation(mode);
     error = directory_insert(found.parent, found.name, found.name_length, node);
     if (error != 0) {
         node_release(node);
@@ -43,7 +49,11 @@ int32_t __eryx_wasi_path_filestat_get(int32_t fd, int32_t lookup, const char *pa
     }
     switch (found.kind) {
     case FOUND_OUTER:
-        return outer_path_filestat_get(found.fd, lookup, outer_path(&found), outer_length(&found), stat);
+        error = outer_path_filestat_get(found.fd, lookup, outer_path(&found), outer_length(&found), stat);
+        if (error == 0) {
+            stat_add_mode(stat, mode_of_outer(stat->type, found.mount));
+        }
+        return error;
     case FOUND_NODE:
         node_stat(found.node, stat);
         return 0;
@@ -89,6 +99,9 @@ int32_t __eryx_wasi_path_link(int32_t old_fd, int32_t lookup, const char *old_pa
     }
     if (from.kind == FOUND_MISSING) {
         return E_NOENT;
+    }
+    if (to.foreign) {
+        return from.kind == FOUND_OUTER ? E_ILSEQ : E_XDEV;
     }
     if (from.kind == FOUND_OUTER && to.kind == FOUND_OUTER && from.mount == to.mount) {
         return outer_path_link(from.fd, lookup, outer_path(&from), outer_length(&from), to.fd,
@@ -155,6 +168,9 @@ int32_t __eryx_wasi_path_symlink(const char *target, size_t target_length, int32
     if (error != 0) {
         return error;
     }
+    if (found.kind == FOUND_OUTER && !is_utf8(target, target_length)) {
+        return E_ILSEQ;
+    }
     if (found.kind == FOUND_OUTER) {
         return outer_path_symlink(target, target_length, found.fd, outer_path(&found), outer_length(&found));
     }
@@ -218,7 +234,7 @@ static int may_remove(const struct found *found) {
     if (found->node->kind == NODE_DIRECTORY && found->node->u.directory.pinned) {
         return E_BUSY;
     }
-    return found->parent->u.directory.writable ? 0 : E_ROFS;
+    return found->parent->u.directory.writable ? node_allows(found->parent, MAY_WRITE) : E_ROFS;
 }
 
 int32_t __eryx_wasi_path_remove_directory(int32_t fd, const char *path, size_t length) {
@@ -351,6 +367,9 @@ int32_t __eryx_wasi_path_rename(int32_t old_fd, const char *old_path, size_t old
     }
     if (from.bare || to.bare) {
         return E_BUSY;
+    }
+    if (to.foreign) {
+        return from.kind == FOUND_OUTER ? E_ILSEQ : E_XDEV;
     }
     if (from.kind == FOUND_OUTER && to.kind == FOUND_OUTER && from.mount == to.mount) {
         return outer_path_rename(from.fd, outer_path(&from), outer_length(&from), to.fd, outer_path(&to),

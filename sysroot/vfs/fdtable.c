@@ -16,7 +16,11 @@ int fd_get(int32_t fd, struct description **description) {
 }
 
 int fd_slot(int32_t *fd) {
-    for (int32_t slot = 0; slot < FD_LIMIT; slot++) {
+    return fd_slot_from(0, fd);
+}
+
+int fd_slot_from(int32_t lowest, int32_t *fd) {
+    for (int32_t slot = lowest; slot < FD_LIMIT; slot++) {
         if (vfs.fds[slot] == NULL) {
             *fd = slot;
             return 0;
@@ -28,9 +32,18 @@ int fd_slot(int32_t *fd) {
 int open_outside(int32_t fd, int32_t lookup, const char *path, size_t length, int32_t oflags, uint64_t rights,
                  uint64_t inheriting, int32_t flags, int32_t *opened) {
     int error = outer_path_open(fd, lookup, path, length, oflags, rights, inheriting, flags, opened);
-    /* The adapter to the component model has a table of its own, with fewer descriptors than ours, and says that
-       memory is short when it is full. */
+    /* The adapter to the component model has a table of its own, with fewer descriptors than ours,
+     * and says that memory is short when it is full. */
     return error == E_NOMEM ? E_MFILE : error;
+}
+
+bool fd_inherited(int32_t fd) {
+    return vfs.inherited[fd / 8] >> fd % 8 & 1;
+}
+
+/* There is no exec: what is noted is told again, and nothing else. */
+void fd_inherit(int32_t fd, bool inherited) {
+    vfs.inherited[fd / 8] = (uint8_t)((vfs.inherited[fd / 8] & ~(1 << fd % 8)) | inherited << fd % 8);
 }
 
 struct description *description_new(enum description_kind kind) {
@@ -46,6 +59,9 @@ struct description *description_new(enum description_kind kind) {
 void description_release(struct description *description) {
     if (--description->uses != 0) {
         return;
+    }
+    if (description->pipe != NULL) {
+        pipe_release(description);
     }
     if (description->node != NULL) {
         description->node->uses--;
@@ -68,5 +84,6 @@ int fd_copy(int32_t from, int32_t to) {
         __eryx_wasi_fd_close(to);
     }
     vfs.fds[to] = description;
+    fd_inherit(to, true);
     return 0;
 }

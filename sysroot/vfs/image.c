@@ -48,6 +48,20 @@ uint8_t image_type(uint32_t index) {
     }
 }
 
+/* As an installed system has them, so that copies of them can be changed: that they cannot be changed
+ * here is told as of any read-only file system. */
+uint32_t image_mode(uint32_t index) {
+    const struct image_node *node = image_node(index);
+    switch (node->kind) {
+    case IMAGE_DIRECTORY:
+        return 0755;
+    case IMAGE_LINK:
+        return 0777;
+    default:
+        return node->flags & IMAGE_EXECUTABLE ? 0755 : 0644;
+    }
+}
+
 /* The children of a directory stand together, sorted by their bytes. */
 uint32_t image_find(uint32_t directory, const char *name, size_t length) {
     const struct image_node *node = image_node(directory);

@@ -134,6 +134,15 @@ static int mount_at(int32_t fd, const char *path) {
     return 0;
 }
 
+/* Asks for a directory that is there: whether the embedder looks at its rights or at the name first,
+ * only where names can be made it says that this one exists. Nothing is made. */
+bool mount_writable(struct mount *mount) {
+    if (mount->writable == 0) {
+        mount->writable = outer_path_create_directory(mount->fd, ".", 1) == E_EXIST ? 1 : -1;
+    }
+    return mount->writable > 0;
+}
+
 int mounts_read(void) {
     static char name[PATH_LIMIT + 1];
     for (int32_t fd = ROOT_FD;; fd++) {

@@ -25,10 +25,6 @@ int32_t __eryx_wasi_clock_time_get(int32_t id, uint64_t precision, uint64_t *tim
     return outer_clock_time_get(id, precision, time);
 }
 
-void __eryx_wasi_proc_exit(int32_t status) {
-    outer_proc_exit(status);
-}
-
 int32_t __eryx_wasi_proc_raise(int32_t signal) {
     return outer_proc_raise(signal);
 }
@@ -73,6 +69,7 @@ int32_t __eryx_wasi_sock_accept(int32_t fd, int32_t flags, int32_t *accepted) {
         return error;
     }
     vfs.fds[slot] = description;
+    fd_inherit(slot, false);
     *accepted = slot;
     return 0;
 }

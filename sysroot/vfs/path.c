@@ -112,8 +112,36 @@ static int up_through_link(struct walk *walk, uint32_t parent_length) {
     return follow(walk, target, used + 3);
 }
 
+bool is_utf8(const char *text, size_t length) {
+    const uint8_t *at = (const uint8_t *)text, *end = at + length;
+    while (at < end) {
+        uint8_t first = *at++;
+        if (first < 0x80) {
+            continue;
+        }
+        int more = first >= 0xf0 ? 3 : first >= 0xe0 ? 2 : 1;
+        if (first < 0xc2 || first > 0xf4 || end - at < more) {
+            return false;
+        }
+        /* The second byte excludes long forms, surrogates and what is beyond U+10FFFF. */
+        uint8_t low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
+        uint8_t high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
+        for (; more > 0; more--, at++) {
+            if (*at < low || *at > high) {
+                return false;
+            }
+            low = 0x80;
+            high = 0xbf;
+        }
+    }
+    return true;
+}
+
 static int up_from_outer(struct walk *walk) {
     struct found *found = walk->found;
+    if (!is_utf8(found->path, found->path_length)) {
+        return E_NOENT;
+    }
     if (found->base >= found->path_length) {
         /* At the open directory itself: its name is known below the mount only. */
         found->base = 0;
@@ -200,6 +228,8 @@ static int start(struct walk *walk, int32_t fd, bool absolute) {
         walk->found->fd = description->fd;
         walk->found->base = walk->found->path_length;
         return error;
+    case OPEN_PIPE:
+        return E_NOTDIR;
     case OPEN_DEAD:
         break;
     }
@@ -216,6 +246,10 @@ static int look_up(struct walk *walk, const char *name, size_t length) {
         struct directory *here = &walk->node->u.directory;
         if (here->removed) {
             return E_NOENT;
+        }
+        int refused = node_allows(walk->node, MAY_EXECUTE);
+        if (refused != 0) {
+            return refused;
         }
         found->parent = walk->node;
         found->node = directory_find(walk->node, name, length);
@@ -390,7 +424,7 @@ int path_resolve(int32_t fd, const char *path, size_t length, bool follow_last, 
     walk.rest = path;
     walk.rest_length = length;
     walk.links = 0;
-    found->bare = found->slash = false;
+    found->bare = found->slash = found->foreign = false;
     found->base = found->path_length = 0;
     int error = start(&walk, fd, length != 0 && path[0] == '/');
     if (error == 0 && length == 0) {
@@ -398,6 +432,12 @@ int path_resolve(int32_t fd, const char *path, size_t length, bool follow_last, 
     }
     if (error == 0) {
         error = walk_all(&walk, follow_last);
+    }
+    if (error == 0 && found->kind == FOUND_OUTER && !is_utf8(found->path, found->path_length)) {
+        /* The embedder would trap, and cannot have such a name. */
+        found->kind = FOUND_MISSING;
+        found->parent = NULL;
+        found->foreign = true;
     }
     if (error == 0 && found->kind == FOUND_OUTER && found->slash && found->path_length > found->base) {
         /* The embedder must see the slash, too. */
@@ -409,8 +449,11 @@ int path_resolve(int32_t fd, const char *path, size_t length, bool follow_last, 
 
 /* Whether a new name may be made where nothing was found. */
 int found_may_create(const struct found *found) {
+    if (found->foreign) {
+        return E_ILSEQ;
+    }
     if (found->parent == NULL || !found->parent->u.directory.writable) {
         return E_ROFS;
     }
-    return found->parent->u.directory.removed ? E_NOENT : 0;
+    return found->parent->u.directory.removed ? E_NOENT : node_allows(found->parent, MAY_WRITE | MAY_EXECUTE);
 }

@@ -4,12 +4,14 @@
 
 #include "state.h"
 
+enum answer { ANSWER_READY, ANSWER_OUTSIDE, ANSWER_NEVER };
+
 /* Answers a subscription that needs no waiting. */
-static bool answer_here(const struct wasi_subscription *subscription, struct wasi_event *event,
+static enum answer answer_here(const struct wasi_subscription *subscription, struct wasi_event *event,
                         struct wasi_subscription *outer) {
     *outer = *subscription;
     if (subscription->tag != EVENT_READ && subscription->tag != EVENT_WRITE) {
-        return false;
+        return ANSWER_OUTSIDE;
     }
     memset(event, 0, sizeof *event);
     event->userdata = subscription->userdata;
@@ -17,11 +19,15 @@ static bool answer_here(const struct wasi_subscription *subscription, struct was
     struct description *description;
     event->error = (uint16_t)fd_get(subscription->u.fd, &description);
     if (event->error != 0) {
-        return true;
+        return ANSWER_READY;
     }
     if (description->kind == OPEN_OUTER) {
         outer->u.fd = description->fd;
-        return false;
+        return ANSWER_OUTSIDE;
+    }
+    if (description->kind == OPEN_PIPE) {
+        event->bytes = pipe_ready(description, subscription->tag == EVENT_WRITE);
+        return event->bytes == NOTHING_YET ? ANSWER_NEVER : ANSWER_READY;
     }
     event->bytes = 1;
     if (subscription->tag == EVENT_READ) {
@@ -33,7 +39,7 @@ static bool answer_here(const struct wasi_subscription *subscription, struct was
         }
         event->bytes = size > description->offset ? size - description->offset : 0;
     }
-    return true;
+    return ANSWER_READY;
 }
 
 /* What else is ready already: the embedder is asked with a timeout of nothing. */
@@ -82,13 +88,21 @@ int32_t __eryx_wasi_poll_oneoff(const struct wasi_subscription *in, struct wasi_
     }
     size_t ready = 0, waiting = 0;
     for (size_t i = 0; i < count; i++) {
-        if (answer_here(&in[i], &out[ready], &list[waiting])) {
+        switch (answer_here(&in[i], &out[ready], &list[waiting])) {
+        case ANSWER_READY:
             ready++;
-        } else {
+            break;
+        case ANSWER_OUTSIDE:
             waiting++;
+            break;
+        case ANSWER_NEVER:
+            /* While the guest waits here nobody writes to its pipes, or reads from them. */
+            break;
         }
     }
-    if (ready == 0) {
+    if (ready == 0 && waiting == 0) {
+        error = E_DEADLK;
+    } else if (ready == 0) {
         error = outer_poll_oneoff(list, out, waiting, &ready);
     } else if (waiting != 0) {
         peek_outer(list, waiting, out, &ready);

@@ -161,8 +161,7 @@ PUBLIC FILE *LIBC_NAME(tmpfile)(void) {
 }
 
 PUBLIC mode_t LIBC_NAME(umask)(mode_t mask) {
-    /* All state starts as zeros: the bit above the nine says that a mask was set. */
-    mode_t former = (vfs.mask & 01000) != 0 ? (mode_t)(vfs.mask & 0777) : 022;
-    vfs.mask = (uint32_t)(mask & 0777) | 01000;
+    mode_t former = (vfs.mask & MASK_SET) != 0 ? (mode_t)(vfs.mask & 0777) : 022;
+    vfs.mask = (uint32_t)(mask & 0777) | MASK_SET;
     return former;
 }

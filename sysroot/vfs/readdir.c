@@ -212,7 +212,7 @@ int32_t __eryx_wasi_fd_readdir(int32_t fd, uint8_t *buffer, size_t length, uint6
         }
         list_pure_image(&listing, description->image, cookie);
     } else {
-        if (description->node->kind != NODE_DIRECTORY) {
+        if (description->kind == OPEN_PIPE || description->node->kind != NODE_DIRECTORY) {
             return E_NOTDIR;
         }
         if (!description->node->u.directory.removed) {

@@ -52,16 +52,18 @@ static int fixed_tree(void) {
         root->links = 1;
         root->inode = ++vfs.inodes;
         root->accessed = root->modified = root->changed = image_time();
+        root->mode = 0755;
         root->u.directory.sequence = 3;
         root->u.directory.image = 0;
         root->u.directory.pinned = true;
     }
-    struct node *home, *devices;
-    if (fixed_directory(root, "tmp", true) == NULL || (home = fixed_directory(root, "home", false)) == NULL ||
+    struct node *home, *devices, *tmp;
+    if ((tmp = fixed_directory(root, "tmp", true)) == NULL || (home = fixed_directory(root, "home", false)) == NULL ||
         fixed_directory(home, "sandbox", true) == NULL ||
         (devices = fixed_directory(root, "dev", false)) == NULL) {
         return E_NOMEM;
     }
+    tmp->mode = 01777;
     if (directory_find(devices, "null", 4) == NULL) {
         struct node *null = node_new(NODE_NULL);
         if (null == NULL || directory_insert(devices, "null", 4, null) != 0) {
@@ -90,6 +92,7 @@ static int first_descriptors(void) {
             description->inheriting = RIGHTS_ALL;
         } else {
             description->fd = fd;
+            fd_inherit(fd, true);
         }
         vfs.fds[fd] = description;
     }
@@ -113,18 +116,22 @@ int vfs_setup(void) {
     return error;
 }
 
+void description_forget(struct description *description) {
+    /* 0, 1 and 2 mean the same in every instance, under whatever number they stand now. */
+    if (description != NULL && description->kind == OPEN_OUTER &&
+        (description->mount != NULL || description->fd > 2)) {
+        outer_fd_close(description->fd);
+        description->kind = OPEN_DEAD;
+        description->mount = NULL;
+        free(description->path);
+        description->path = NULL;
+    }
+}
+
 PUBLIC void __eryx_vfs_reset(void) {
     for (int32_t fd = 0; fd < FD_LIMIT; fd++) {
-        struct description *description = vfs.fds[fd];
-        /* 0, 1 and 2 mean the same in every instance, under whatever number they stand now. */
-        if (description != NULL && description->kind == OPEN_OUTER &&
-            (description->mount != NULL || description->fd > 2)) {
-            outer_fd_close(description->fd);
-            description->kind = OPEN_DEAD;
-            description->mount = NULL;
-            free(description->path);
-            description->path = NULL;
-        }
+        description_forget(vfs.fds[fd]);
     }
+    mappings_forget();
     mounts_forget();
 }

@@ -5,6 +5,7 @@
 #include "state.h"
 
 void node_stat(struct node *node, struct wasi_filestat *stat) {
+    uint32_t mode = node->mode;
     memset(stat, 0, sizeof *stat);
     stat->accessed = node->accessed;
     stat->modified = node->modified;
@@ -17,6 +18,7 @@ void node_stat(struct node *node, struct wasi_filestat *stat) {
         if (outer_path_filestat_get(directory->mount->fd, LOOKUP_FOLLOW, path, strlen(path), &outer) == 0) {
             *stat = outer;
         }
+        mode = mode_of_outer(TYPE_DIRECTORY, directory->mount);
     }
     stat->device = DEVICE_MEMORY;
     stat->inode = node->inode;
@@ -27,6 +29,7 @@ void node_stat(struct node *node, struct wasi_filestat *stat) {
     } else if (node->kind == NODE_LINK) {
         stat->size = node->u.link.length;
     }
+    stat_add_mode(stat, mode);
 }
 
 void image_stat(uint32_t image, struct wasi_filestat *stat) {
@@ -38,6 +41,7 @@ void image_stat(uint32_t image, struct wasi_filestat *stat) {
     stat->links = 1;
     stat->size = node->kind == IMAGE_DIRECTORY ? 0 : node->count;
     stat->accessed = stat->modified = stat->changed = image_time();
+    stat_add_mode(stat, image_mode(image));
 }
 
 int node_set_times(struct node *node, uint64_t accessed, uint64_t modified, int32_t flags) {

@@ -18,6 +18,7 @@
 #define BLOCK_SIZE 65536u
 #define FILE_LIMIT (UINT64_C(1) << 32)
 #define DEFAULT_QUOTA (UINT64_C(256) << 20)
+#define MASK_SET 01000u /* all state starts as zeros: the bit above the nine says that a mask was set */
 #define DEVICE_IMAGE UINT64_C(0x65727978)
 #define DEVICE_MEMORY UINT64_C(0x65727979)
 
@@ -28,6 +29,7 @@ struct mount {
     struct mount *next;
     struct node *node;
     int32_t fd;
+    int32_t writable; /* whether names can be made in it: 0 unknown, 1 yes, -1 no */
 };
 
 /* One name in a memory directory; a free slot has no node. */
@@ -72,6 +74,7 @@ struct node {
     enum node_kind kind;
     uint32_t links; /* names that lead here */
     uint32_t uses;  /* open files that stand here */
+    uint32_t mode;  /* permissions, 07777 */
     uint64_t inode;
     uint64_t accessed;
     uint64_t modified;
@@ -86,7 +89,20 @@ struct node {
     } u;
 };
 
-enum description_kind { OPEN_DEAD, OPEN_OUTER, OPEN_NODE, OPEN_IMAGE };
+enum description_kind { OPEN_DEAD, OPEN_OUTER, OPEN_NODE, OPEN_IMAGE, OPEN_PIPE };
+
+/* What two descriptions, or more after dup, read from and write to. */
+#define PIPE_SIZE 65536u
+#define PIPE_ATOMIC 4096u
+struct pipe {
+    uint32_t readers;
+    uint32_t writers;
+    uint32_t start;
+    uint32_t used;
+    uint64_t inode;
+    uint64_t time;
+    uint8_t bytes[PIPE_SIZE];
+};
 
 /* An open file: what dup shares. */
 struct description {
@@ -97,7 +113,10 @@ struct description {
     struct mount *mount; /* OPEN_OUTER: where it was opened, NULL for 0, 1, 2 and sockets */
     char *path;          /* OPEN_OUTER: path below `mount`, for going up from a directory */
     struct node *node;
+    struct pipe *pipe;
     uint32_t image;
+    uint8_t lock; /* flock: LOCKED_SHARED or LOCKED_ALONE */
+    uint64_t lock_device, lock_inode;
     uint64_t offset;
     uint64_t rights;
     uint64_t inheriting;
@@ -115,6 +134,7 @@ struct vfs {
     bool quota_set;
     bool exempt; /* while setting up: a full quota must not make every call fail */
     uint32_t mask;
+    uint8_t inherited[FD_LIMIT / 8]; /* descriptors without FD_CLOEXEC */
 };
 
 extern struct vfs vfs;
@@ -122,6 +142,8 @@ extern struct vfs vfs;
 /* setup.c */
 int vfs_setup(void); /* before anything else in every call; E_NOMEM when it cannot be done yet */
 uint64_t vfs_now(void);
+
+void description_forget(struct description *description); /* when it is of a grant, or a socket */
 
 /* memory.c: allocation under the quota; everything comes zeroed. */
 void *quota_take(uint64_t size);
@@ -146,6 +168,7 @@ void file_free(struct file *file);
 
 /* image.c */
 enum image_kind { IMAGE_DIRECTORY = 1, IMAGE_FILE = 2, IMAGE_LINK = 3 };
+enum { IMAGE_EXECUTABLE = 1 };
 struct image_node {
     uint32_t name;
     uint16_t name_length;
@@ -160,9 +183,11 @@ const uint8_t *image_bytes(uint32_t offset);
 uint64_t image_time(void);
 uint32_t image_find(uint32_t directory, const char *name, size_t length);
 uint8_t image_type(uint32_t index);
+uint32_t image_mode(uint32_t index);
 void image_check(void);
 
 /* mounts.c */
+bool mount_writable(struct mount *mount);
 int mounts_read(void);
 void mounts_forget(void);
 struct node *overlay_of_image(uint32_t image);
@@ -181,11 +206,13 @@ struct found {
     char name[NAME_LIMIT + 1];
     /* FOUND_OUTER: what to ask the embedder for, and where that lies below the mount. */
     struct mount *mount;
+    bool foreign; /* FOUND_MISSING in a directory of the embedder, whose names are UTF-8: this one is not */
     int32_t fd;
     uint32_t base;
     uint32_t path_length;
     char path[PATH_LIMIT + 2];
 };
+bool is_utf8(const char *text, size_t length);
 int path_resolve(int32_t fd, const char *path, size_t length, bool follow, struct found *found);
 const char *outer_path(const struct found *found);
 size_t outer_length(const struct found *found);
@@ -194,11 +221,40 @@ int found_may_create(const struct found *found);
 /* fdtable.c */
 int fd_get(int32_t fd, struct description **description);
 int fd_slot(int32_t *fd); /* the lowest free number; E_MFILE */
+int fd_slot_from(int32_t lowest, int32_t *fd);
 int open_outside(int32_t fd, int32_t lookup, const char *path, size_t length, int32_t oflags, uint64_t rights,
                  uint64_t inheriting, int32_t flags, int32_t *opened); /* the embedder's path_open; E_MFILE, too */
 struct description *description_new(enum description_kind kind);
 void description_release(struct description *description);
 int fd_copy(int32_t fd, int32_t to); /* guest errno; `to` must be in range */
+
+bool fd_inherited(int32_t fd);
+void fd_inherit(int32_t fd, bool inherited);
+
+/* modes.c: what the owner of all files may do */
+enum { MAY_EXECUTE = 1, MAY_WRITE = 2, MAY_READ = 4 };
+uint32_t mode_of_creation(uint32_t mode); /* less what umask takes away */
+int node_allows(const struct node *node, uint32_t wanted); /* E_ACCES */
+uint32_t mode_of_outer(uint8_t type, struct mount *mount); /* `mount` NULL: a stream of the embedder */
+void stat_add_mode(struct wasi_filestat *stat, uint32_t mode);
+
+/* mapping.c */
+void mappings_forget(void); /* files of grants that only mappings hold */
+
+/* pipe.c */
+int pipe_read(struct description *description, const struct wasi_iovec *vectors, size_t count, size_t *done);
+int pipe_write(struct description *description, const struct wasi_iovec *vectors, size_t count, size_t *done);
+void pipe_stat(const struct description *description, struct wasi_filestat *stat);
+void pipe_release(struct description *description);
+/* How many bytes can be read or written without waiting; NOTHING_YET when only waiting would help. */
+#define NOTHING_YET UINT64_MAX
+uint64_t pipe_ready(const struct description *description, bool write);
+
+/* calls_fd.c: for files of memory and image */
+int description_read_at(const struct description *description, const struct wasi_iovec *vectors, size_t count,
+                        uint64_t offset, size_t *done);
+int description_write_at(const struct description *description, const struct wasi_iovec *vectors, size_t count,
+                         uint64_t offset, size_t *done);
 
 /* stat.c */
 void node_stat(struct node *node, struct wasi_filestat *stat);

@@ -25,6 +25,7 @@ struct node *node_new(enum node_kind kind) {
         return NULL;
     }
     node->kind = kind;
+    node->mode = kind == NODE_DIRECTORY ? 0755 : kind == NODE_LINK ? 0777 : kind == NODE_NULL ? 0666 : 0644;
     node->inode = ++vfs.inodes;
     node->accessed = node->modified = node->changed = vfs_now();
     if (kind == NODE_DIRECTORY) {

@@ -13,6 +13,7 @@ enum wasi_errno {
     E_AGAIN = 6,
     E_BADF = 8,
     E_BUSY = 10,
+    E_DEADLK = 16,
     E_EXIST = 20,
     E_FBIG = 22,
     E_ILSEQ = 25,
@@ -26,23 +27,29 @@ enum wasi_errno {
     E_NOENT = 44,
     E_NOMEM = 48,
     E_NOSPC = 51,
+    E_NOSYS = 52,
     E_NOTDIR = 54,
     E_NOTEMPTY = 55,
     E_NOTSOCK = 57,
     E_NOTSUP = 58,
     E_OVERFLOW = 61,
     E_PERM = 63,
+    E_PIPE = 64,
     E_ROFS = 69,
+    E_SPIPE = 70,
     E_XDEV = 75,
     E_NOTCAPABLE = 76,
 };
 
-enum wasi_filetype { TYPE_CHARACTER_DEVICE = 2, TYPE_DIRECTORY = 3, TYPE_REGULAR = 4, TYPE_LINK = 7 };
+enum wasi_filetype { TYPE_UNKNOWN = 0, TYPE_CHARACTER_DEVICE = 2, TYPE_DIRECTORY = 3, TYPE_REGULAR = 4, TYPE_LINK = 7 };
 enum wasi_oflags { OPEN_CREATE = 1, OPEN_DIRECTORY = 2, OPEN_EXCLUSIVE = 4, OPEN_TRUNCATE = 8 };
-enum wasi_fdflags { FLAG_APPEND = 1, FLAG_ALL = 31 };
+enum wasi_fdflags { FLAG_APPEND = 1, FLAG_NONBLOCK = 4, FLAG_ALL = 31 };
 enum wasi_fstflags { SET_ACCESSED = 1, SET_ACCESSED_NOW = 2, SET_MODIFIED = 4, SET_MODIFIED_NOW = 8 };
 enum wasi_whence { FROM_START = 0, FROM_CURRENT = 1, FROM_END = 2 };
 enum wasi_event_tag { EVENT_CLOCK = 0, EVENT_READ = 1, EVENT_WRITE = 2 };
+/* Beside preview1's flag our libc tells path_open the permissions of a new file: bits 16 to 27, when
+ * bit 28 is set. */
+enum { LOOKUP_MODE = 1 << 28, LOOKUP_MODE_SHIFT = 16 };
 enum { LOOKUP_FOLLOW = 1, CLOCK_REALTIME_ID = 0, CLOCK_MONOTONIC_ID = 1 };
 
 #define RIGHT_READ (UINT64_C(1) << 1)

@@ -83,7 +83,8 @@ pub fn link(work: &Work, parts: &Parts) -> Result<()> {
         let module = if parts.form.cold {
             fused.module
         } else {
-            let prepared = preinit::preinitialise(&fused.module, &request(work, parts)?, &work.log)?;
+            let prepared =
+                preinit::preinitialise(&fused.module, &request(work, parts)?, preinit::LIMIT, &work.log)?;
             work.report.printed(&prepared.printed);
             prepared.module
         };

@@ -1,5 +1,6 @@
 //! Files in a grant that would keep whoever opens them waiting, and answers that are too long.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -116,4 +117,85 @@ fn a_snapshot_that_is_too_large_for_the_guest_is_refused() {
     let outcome = session.restore_state(&vec![b'E'; 400 << 20]);
     let text = outcome.unwrap_err().to_string();
     assert!(text.contains("emory"), "{text}");
+}
+
+const FOREIGN: &str = r"
+import errno, linecache, os, pathlib
+def told(call, *arguments):
+    try:
+        return call(*arguments)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+for path in ('/d/x\udc80', '/d/sub/\udcff', '/d/\udcff/in', b'/d/\xed\xa0\x80'):
+    print(os.path.exists(path), os.path.lexists(path), os.access(path, os.R_OK), end=' ')
+    seen = {told(call, path) for call in (os.stat, os.lstat, open, os.listdir, os.unlink, os.rmdir, os.readlink, os.chdir)}
+    print(*seen, told(os.chmod, path, 0o600), told(os.utime, path), told(os.rename, path, '/d/new'))
+    print(told(open, path, 'w'), told(os.mkdir, path), told(os.symlink, 'file', path), told(os.rename, '/d/file', path))
+print(told(os.symlink, 'x\udc80', '/d/link'), linecache.getlines('/d/x\udc80'), sorted(os.listdir('/d')))
+";
+const FOREIGN_TOLD: &str = "False False False ENOENT ENOENT ENOENT ENOENT\nEILSEQ EILSEQ EILSEQ EILSEQ\n";
+
+#[test]
+fn names_that_are_not_utf8_are_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().canonicalize().unwrap();
+    std::fs::create_dir(path.join("sub")).unwrap();
+    std::fs::write(path.join("file"), "content").unwrap();
+    // One that the embedder has, too, which the guest cannot name.
+    std::fs::write(path.join(std::ffi::OsStr::from_bytes(b"y\xff")), "content").unwrap();
+    let grants = vec![Grant::new(&path, "/d").unwrap()];
+    let mut session = image().session(SessionOptions::default().grants(grants)).unwrap();
+    let expected = FOREIGN_TOLD.repeat(4) + "EILSEQ [] ['file', 'sub']\n";
+    assert_eq!(ok(&mut session, FOREIGN), expected);
+}
+
+const MODES: &str = "
+import errno, os, shutil, stat
+def told(call, *arguments):
+    try:
+        return call(*arguments)
+    except OSError as error:
+        return type(error).__name__
+for path in ('/d', '/d/sub', '/d/file'):
+    print(stat.filemode(os.stat(path).st_mode), os.access(path, os.R_OK), os.access(path, os.W_OK), end=' ')
+print(told(os.chmod, '/d/file', 0o600), told(shutil.copy, '/d/file', '/tmp/copy'), told(shutil.copy, '/tmp/copy', '/d/copied'))
+print(told(open, '/d/file', 'a') != 'PermissionError', os.stat('/d/file').st_uid == os.getuid())
+";
+
+#[test]
+fn what_a_grant_allows_is_told_by_modes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().canonicalize().unwrap();
+    std::fs::create_dir(path.join("sub")).unwrap();
+    std::fs::write(path.join("file"), "content").unwrap();
+    let writable = "drwxr-xr-x True True drwxr-xr-x True True -rw-r--r-- True True None /tmp/copy /d/copied\nTrue True\n";
+    let read_only = "dr-xr-xr-x True False dr-xr-xr-x True False -r--r--r-- True False OSError /tmp/copy PermissionError\nFalse True\n";
+    for (only_read, expected) in [(false, writable), (true, read_only)] {
+        let grants = vec![Grant::new(&path, "/d").unwrap().read_only(only_read)];
+        let mut session = image().session(SessionOptions::default().grants(grants)).unwrap();
+        assert_eq!(ok(&mut session, MODES), expected, "{only_read}");
+    }
+}
+
+#[test]
+fn who_is_stopped_for_good_leaves_word_of_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().canonicalize().unwrap();
+    let grants = vec![Grant::new(&path, "/d").unwrap()];
+    let limits = Limits::default().timeout(Some(std::time::Duration::from_millis(500)));
+    let mut session = image().session(SessionOptions::default().grants(grants).limits(limits)).unwrap();
+    let open =
+        "f = open('/d/f', 'w'); f.write('begun'); open('/d/closed', 'w').close(); r = open('/d/closed')";
+    assert_eq!(ok(&mut session, open), "");
+    assert_eq!(session.files_being_written(), [path.join("f")]);
+    // One that is asked to stop writes out what it has.
+    session.execute("f.write(' more')\nwhile True: pass").unwrap_err();
+    assert!(session.is_usable());
+    assert_eq!(std::fs::read_to_string(path.join("f")).unwrap(), "begun more");
+    let code =
+        "f.write(' lost')\nwhile True:\n    try:\n        while True: pass\n    except BaseException: pass";
+    session.execute(code).unwrap_err();
+    assert!(!session.is_usable());
+    assert_eq!(std::fs::read_to_string(path.join("f")).unwrap(), "begun more");
+    assert_eq!(session.files_being_written(), [path.join("f")]);
 }

@@ -38,6 +38,10 @@ int main(int count, char **arguments) {
     test_image();
     test_memory();
     test_descriptors();
+    test_hooks();
+    test_modes();
+    test_pipes();
+    test_mappings();
     test_grants(arguments[1]);
     puts("ok");
     return 0;

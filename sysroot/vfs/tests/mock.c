@@ -1,6 +1,7 @@
 /* An embedder made of POSIX calls, enough of one to prove what is handed through. Granted descriptors
  * begin at 3, opened ones at 100, so that a number that was not translated cannot work by accident. */
 #include "mock.h"
+#include "shim.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -21,7 +22,7 @@ uint64_t mock_time = 1000;
 char mock_output[4096];
 int mock_output_length;
 int mock_polled;
-bool mock_waited;
+bool mock_waited, mock_read_only, mock_gone;
 long mock_allocations = -1;
 
 static struct {
@@ -93,6 +94,8 @@ static bool text(const char *path, size_t length, char *out) {
     if (at##_host < 0) {                                                                                    \
         return E_BADF;                                                                                      \
     }                                                                                                       \
+    /* The real one traps. */                                                                               \
+    CHECK(is_utf8(path, length));                                                                           \
     if (!text(path, length, copy)) {                                                                        \
         return E_NOTCAPABLE;                                                                                \
     }
@@ -240,6 +243,9 @@ int32_t outer_fd_write(int32_t fd, const struct wasi_iovec *vectors, size_t coun
         return transfer(fd, vectors, count, -1, true, done);
     }
     *done = 0;
+    if (mock_gone) {
+        return E_IO;
+    }
     for (size_t i = 0; i < count; i++) {
         memcpy(mock_output + mock_output_length, vectors[i].data, vectors[i].length);
         mock_output_length += (int)vectors[i].length;
@@ -305,6 +311,9 @@ int32_t outer_fd_tell(int32_t fd, uint64_t *position) {
 }
 int32_t outer_path_create_directory(int32_t fd, const char *path, size_t length) {
     PATH(fd, path, length, name)
+    if (mock_read_only) {
+        return E_PERM;
+    }
     return result(mkdirat(fd_host, name, 0777));
 }
 int32_t outer_path_filestat_get(int32_t fd, int32_t lookup, const char *path, size_t length,
@@ -329,6 +338,10 @@ int32_t outer_path_open(int32_t fd, int32_t lookup, const char *path, size_t len
                         uint64_t rights, uint64_t inheriting, int32_t flags, int32_t *opened) {
     (void)inheriting;
     PATH(fd, path, length, name)
+    EQUAL(lookup & ~1, 0);
+    if (mock_read_only && (rights & RIGHT_WRITE || oflags & (OPEN_CREATE | OPEN_TRUNCATE))) {
+        return E_PERM;
+    }
     int how = lookup & 1 ? 0 : O_NOFOLLOW;
     how |= oflags & OPEN_CREATE ? O_CREAT : 0;
     how |= oflags & OPEN_EXCLUSIVE ? O_EXCL : 0;
@@ -373,6 +386,7 @@ int32_t outer_path_symlink(const char *target, size_t target_length, int32_t fd,
     char copy[5000];
     memcpy(copy, target, target_length);
     copy[target_length] = '\0';
+    CHECK(is_utf8(target, target_length));
     return result(symlinkat(copy, fd_host, name));
 }
 int32_t outer_path_unlink_file(int32_t fd, const char *path, size_t length) {
@@ -398,8 +412,9 @@ int32_t outer_poll_oneoff(const struct wasi_subscription *in, struct wasi_event 
     }
     return 0;
 }
+int32_t mock_exit_status = -1;
 void outer_proc_exit(int32_t status) {
-    exit(status);
+    mock_exit_status = status;
 }
 int32_t outer_proc_raise(int32_t signal) {
     (void)signal;

@@ -189,7 +189,7 @@ static void temporary(void) {
     EQUAL(unlink_path(one) | unlink_path(two) | unlink_path(suffixed), 0);
     EQUAL(close_fd(first) | close_fd(second) | close_fd(third), 0);
     CHECK(guest_tmpfile() != NULL);
-    EQUAL(stat_fd(last_fdopen).links, 0);
+    EQUAL((uint32_t)stat_fd(last_fdopen).links, 0);
     EQUAL(write_text(last_fdopen, "x"), 0);
     EQUAL(close_fd(last_fdopen), 0);
     CHECK(lists("tmp", "./ ../ "));

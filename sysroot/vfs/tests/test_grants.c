@@ -26,6 +26,123 @@ static void host_file(const char *name, const char *text) {
     fclose(file);
 }
 
+static int access_path(const char *path, uint32_t wanted) {
+    return __eryx_vfs_access(ROOT, LOOKUP_FOLLOW, path, strlen(path), wanted);
+}
+
+static int chmod_path(const char *path, uint32_t mode) {
+    return __eryx_vfs_chmod(ROOT, LOOKUP_FOLLOW, path, strlen(path), mode);
+}
+
+static uint32_t mode_of(const char *path) {
+    struct wasi_filestat stat;
+    EQUAL(stat_path(path, false, &stat), 0);
+    return (uint32_t)(stat.links >> 32);
+}
+
+/* The embedder takes UTF-8 and nothing else; the mock looks at each path that comes to it. */
+static void foreign_names(void) {
+    static const char *const names[] = {"data/\x80", "data/\xc3", "data/\xed\xa0\x80", "data/\xc0\xaf", "data/\xf5\x80\x80\x80",
+                                        "data/x\xff/y", "data/\xff/../in.txt", "data/sub/../\xff", "data/\xff/"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *name = names[i];
+        bool up = strstr(name, "/..") != NULL && strstr(name, "sub") == NULL;
+        int creating = up ? E_NOENT : E_ILSEQ;
+        struct wasi_filestat stat;
+        EQUAL(exists(name), E_NOENT);
+        EQUAL(stat_path(name, false, &stat), E_NOENT);
+        EQUAL(open_error(name, 0, R), E_NOENT);
+        EQUAL(open_error(name, OPEN_DIRECTORY, R), E_NOENT);
+        EQUAL(open_error(name, OPEN_CREATE, W), creating);
+        EQUAL(make_dir(name), creating);
+        EQUAL(remove_dir(name), E_NOENT);
+        EQUAL(unlink_path(name), E_NOENT);
+        EQUAL(rename_path(name, "data/new"), E_NOENT);
+        EQUAL(rename_path("data/in.txt", name), creating);
+        EQUAL(rename_path("top.txt", name), up ? E_NOENT : E_XDEV);
+        EQUAL(link_path(name, "data/new"), E_NOENT);
+        EQUAL(link_path("data/in.txt", name), creating);
+        EQUAL(symlink_path("in.txt", name), creating);
+        EQUAL(access_path(name, 0), E_NOENT);
+        EQUAL(chmod_path(name, 0600), E_NOENT);
+        EQUAL(__eryx_wasi_path_filestat_set_times(ROOT, 1, name, strlen(name), 0, 0, SET_MODIFIED_NOW), E_NOENT);
+        uint8_t target[8];
+        EQUAL(__eryx_wasi_path_readlink(ROOT, name, strlen(name), target, sizeof target, &(size_t){0}), E_NOENT);
+        struct __eryx_space space;
+        EQUAL(__eryx_vfs_space(ROOT, name, strlen(name), &space), E_NOENT);
+    }
+    EQUAL(symlink_path("\xff", "data/link"), E_ILSEQ);
+    EQUAL(exists("data/link"), E_NOENT);
+    EQUAL(exists("data/\xf0\x9f\x98\x80\xc3\xa9\xe2\x82\xac"), E_NOENT);
+    int folder = open_ok("data", OPEN_DIRECTORY, R), fd;
+    EQUAL(open_in(folder, "\xff", 0, R, 0, &fd), E_NOENT);
+    EQUAL(open_in(folder, "\xff", OPEN_CREATE, W, 0, &fd), E_ILSEQ);
+    close_fd(folder);
+    /* Memory takes any bytes. */
+    make_file("tmp/\xff", "any");
+    CHECK(holds("tmp/\xff", "any"));
+    EQUAL(symlink_path("\xff", "tmp/to"), 0);
+    CHECK(holds("tmp/to", "any"));
+    EQUAL(unlink_path("tmp/to"), 0);
+    EQUAL(unlink_path("tmp/\xff"), 0);
+}
+
+static void permissions_of_the_embedder(void) {
+    EQUAL(mode_of("data"), 0755);
+    EQUAL(mode_of("data/sub"), 0755);
+    EQUAL(mode_of("data/in.txt"), 0644);
+    EQUAL(access_path("data/in.txt", 6), 0);
+    EQUAL(access_path("data/in.txt", 1), E_ACCES);
+    EQUAL(access_path("data/sub", 7), 0);
+    EQUAL(access_path("data", 7), 0);
+    EQUAL(chmod_path("data/in.txt", 0600), 0);
+    EQUAL(mode_of("data/in.txt"), 0644);
+    EQUAL(chmod(host_path("one/in.txt"), 0000), 0);
+    if (geteuid() != 0) {
+        EQUAL(access_path("data/in.txt", 4), E_ACCES);
+    }
+    EQUAL(chmod(host_path("one/in.txt"), 0644), 0);
+
+    mock_read_only = true;
+    __eryx_vfs_reset();
+    EQUAL(mode_of("data"), 0555);
+    EQUAL(mode_of("data/sub"), 0555);
+    EQUAL(mode_of("data/in.txt"), 0444);
+    EQUAL(access_path("data/in.txt", 4), 0);
+    EQUAL(access_path("data/in.txt", 2), E_ROFS);
+    EQUAL(access_path("data/sub", 2), E_ROFS);
+    EQUAL(access_path("data", 2), E_ROFS);
+    EQUAL(access_path("data", 5), 0);
+    EQUAL(chmod_path("data/in.txt", 0600), E_ROFS);
+    struct __eryx_space space;
+    EQUAL(__eryx_vfs_space(ROOT, "data", 4, &space), 0);
+    EQUAL(space.read_only, 1);
+    mock_read_only = false;
+    __eryx_vfs_reset();
+    EQUAL(__eryx_vfs_space(ROOT, "data/sub", 8, &space), 0);
+    EQUAL(space.read_only, 0);
+}
+
+/* Flags are told as they were given. */
+static void flags_of_the_embedder(void) {
+    int fd;
+    struct wasi_fdstat stat;
+    EQUAL(open_in(ROOT, "data/in.txt", 0, R, FLAG_APPEND, &fd), 0);
+    EQUAL(__eryx_wasi_fd_fdstat_get(fd, &stat), 0);
+    EQUAL(stat.flags, FLAG_APPEND);
+    EQUAL(__eryx_wasi_fd_fdstat_set_flags(fd, FLAG_NONBLOCK), 0);
+    EQUAL(__eryx_wasi_fd_fdstat_get(fd, &stat), 0);
+    EQUAL(stat.flags, FLAG_NONBLOCK);
+    close_fd(fd);
+    EQUAL(__eryx_wasi_fd_fdstat_set_flags(1, FLAG_NONBLOCK), 0);
+    EQUAL(__eryx_wasi_fd_fdstat_get(1, &stat), 0);
+    EQUAL(stat.flags & FLAG_NONBLOCK, FLAG_NONBLOCK);
+    EQUAL(__eryx_wasi_fd_fdstat_set_flags(1, 0), 0);
+    mock_gone = true;
+    EQUAL(write_text(1, "x"), E_PIPE);
+    mock_gone = false;
+}
+
 static void granted_directory(void) {
     CHECK(lists("/", "./ ../ tmp/ home/ dev/ data/ lib/ top.txt "));
     CHECK(holds("data/in.txt", "from outside"));
@@ -200,11 +317,24 @@ void test_grants(const char *directory) {
     mock_grant(host_path("one"), "/data");
     __eryx_vfs_reset();
     granted_directory();
+    foreign_names();
+    permissions_of_the_embedder();
+    flags_of_the_embedder();
     links_of_the_embedder();
     descriptors();
     as_many_as_there_are();
     int in = open_ok("data/in.txt", 0, R), folder = open_ok("data", OPEN_DIRECTORY, R);
     int saved = guest_dup(1);
+    int both = open_ok("data/in.txt", 0, RW);
+    void *mapped;
+    EQUAL(__eryx_vfs_map(&mapped, 100, both, 0, MAP_OF_FILE | MAP_WRITTEN_BACK), 0);
+    EQUAL(memcmp(mapped, "from outside\0", 13), 0);
+    memcpy(mapped, "F", 1);
+    EQUAL(__eryx_vfs_sync_map(mapped), 0);
+    CHECK(holds("data/in.txt", "From outside"));
+    memcpy(mapped, "f", 1);
+    EQUAL(__eryx_vfs_sync_map(mapped), 0);
+    EQUAL(close_fd(both), 0);
 
     mock_grant(host_path("two"), "lib/python/pkg/");
     mock_grant(host_path("two"), "./data/inner");
@@ -213,6 +343,9 @@ void test_grants(const char *directory) {
     __eryx_vfs_reset();
     /* What was open outside is dead, the streams and memory files live. */
     EQUAL(write_text(in, "x"), E_BADF);
+    EQUAL(__eryx_vfs_sync_map(mapped), E_BADF);
+    EQUAL(__eryx_vfs_remap(&mapped, 200), E_BADF);
+    EQUAL(__eryx_vfs_unmap(mapped, 200), 0);
     EQUAL(open_in(folder, "in.txt", 0, R, 0, &(int){0}), E_NOENT);
     EQUAL(close_fd(in), 0);
     EQUAL(close_fd(folder), 0);

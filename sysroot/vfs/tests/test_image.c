@@ -56,7 +56,7 @@ static void descriptors(void) {
     EQUAL(stat.size, 11);
     EQUAL(stat.modified, IMAGE_TIME);
     EQUAL(stat.type, TYPE_REGULAR);
-    EQUAL(stat.links, 1);
+    EQUAL((uint32_t)stat.links, 1);
     EQUAL(stat.inode, inode_of("lib/os.py"));
     CHECK(stat.inode != inode_of("lib/python"));
     close_fd(fd);

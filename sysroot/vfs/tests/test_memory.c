@@ -154,7 +154,7 @@ static void directories(void) {
     EQUAL(open_in(fd, "file", OPEN_CREATE, W, 0, &inner), E_NOENT);
     EQUAL(open_in(fd, "..", 0, R, 0, &inner), E_NOENT);
     CHECK(strcmp(list_fd(fd, 4096), "") == 0);
-    EQUAL(stat_fd(fd).links, 0);
+    EQUAL((uint32_t)stat_fd(fd).links, 0);
     close_fd(fd);
     EQUAL(remove_dir("tmp/d/"), 0);
     EQUAL(remove_dir("tmp/d"), E_NOENT);
@@ -303,7 +303,7 @@ static void renames(void) {
     int old = open_ok("tmp/b/g", 0, R);
     EQUAL(rename_path("tmp/a/f", "tmp/b/g"), 0);
     CHECK(strcmp(read_text(old), "over") == 0);
-    EQUAL(stat_fd(old).links, 0);
+    EQUAL((uint32_t)stat_fd(old).links, 0);
     close_fd(old);
     CHECK(holds("tmp/b/g", "from"));
     EQUAL(exists("tmp/a/f"), E_NOENT);
@@ -330,7 +330,7 @@ static void renames(void) {
     EQUAL(inode_of("tmp/g"), inode_of("home/sandbox/moved/g"));
     struct wasi_filestat stat;
     EQUAL(stat_path("tmp/g", true, &stat), 0);
-    EQUAL(stat.links, 2);
+    EQUAL((uint32_t)stat.links, 2);
     EQUAL(rename_path("tmp/g", "home/sandbox/moved/g"), 0); /* one file: nothing happens */
     EQUAL(exists("tmp/g"), 0);
     EQUAL(unlink_path("home/sandbox/moved/g"), 0);

@@ -31,7 +31,7 @@ int mkostemps(char *pattern, int suffix, int flags);
 char *mkdtemp(char *pattern);
 /* A file in /tmp without a name, gone when it is closed. */
 FILE *tmpfile(void);
-/* Remembers the mask and returns the former one: WASI files have no mode for it to act on. */
+/* What new files and directories in memory do not get. */
 mode_t umask(mode_t mask);
 
 /* Forgets the directories that the embedder granted; they are read anew at the next use. Open
@@ -43,6 +43,10 @@ void __eryx_vfs_reset(void);
 uint64_t __eryx_vfs_quota(uint64_t bytes);
 /* How many bytes it holds now. */
 uint64_t __eryx_vfs_used(void);
+/* How many descriptors above 3 may write. */
+uint32_t __eryx_vfs_writers(void);
+/* Has `hook` called with the status before the guest is ended by `proc_exit`; NULL for none. */
+void __eryx_vfs_on_exit(void (*hook)(int32_t status));
 
 #ifdef __cplusplus
 }
