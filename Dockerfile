@@ -24,8 +24,10 @@ WORKDIR /work
 COPY . .
 RUN rm rust-toolchain.toml && cargo fetch --locked --target x86_64-unknown-linux-gnu
 
+# OPT_LEVEL is how well the tool itself is compiled; what it makes does not depend on it.
 FROM sources AS tool
-RUN --network=none cargo build --release --locked --offline -p eryx-build && mv target/release/eryx-build /usr/local/bin/
+ARG OPT_LEVEL=3
+RUN --network=none CARGO_PROFILE_RELEASE_OPT_LEVEL=$OPT_LEVEL cargo build --release --locked --offline -p eryx-build && mv target/release/eryx-build /usr/local/bin/
 
 FROM environment
 COPY --from=tool /usr/local/bin/eryx-build /usr/local/bin/

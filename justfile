@@ -172,10 +172,10 @@ lint:
 workflows:
     .ci/workflows
 
-# Build the Dockerfile without an engine, bundle in it, and compare with what this machine makes; as root.
+# Build the Dockerfile without an engine, make steps in it, and compare with what this machine makes; as root.
 [group('develop')]
-container *PKG:
-    .ci/container "$@"
+container:
+    .ci/container
 
 # Check licences and advisories of all crates; needs cargo-deny.
 [group('develop')]

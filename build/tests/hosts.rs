@@ -31,7 +31,7 @@ fn cargo() -> Command {
     command
 }
 
-/// A program of a crate, compiled when it is missing.
+/// A program of a crate, compiled when it is missing: fast rather than well, as it runs a few times.
 fn program(package: &str, version: &str, binary: &str, options: &[&str]) -> PathBuf {
     let root = folder(&format!("{binary}-{version}"));
     let program = root.join("bin").join(binary);
@@ -42,7 +42,10 @@ fn program(package: &str, version: &str, binary: &str, options: &[&str]) -> Path
             .args(["install", package, "--locked", "--version", version])
             .args(options)
             .arg("--root")
-            .arg(&root);
+            .arg(&root)
+            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+            .env("CARGO_PROFILE_RELEASE_LTO", "off")
+            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
         succeeded(&install.env("CARGO_TARGET_DIR", root.join("target")).output().unwrap());
         let _ = std::fs::remove_dir_all(root.join("target"));
     }
