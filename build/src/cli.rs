@@ -1,5 +1,6 @@
 //! The verbs of the command line, one file each.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -31,7 +32,7 @@ enum Verb {
     Plan(BundleArgs),
     /// Choose the versions of packages and write them to the lock file; build nothing.
     Lock(lock::LockArgs),
-    /// Run Python code in a component.
+    /// Run a program in a component, as `python3` would.
     Run(RunArgs),
     /// Compile a component ahead of time: native code for machines like this one, in `COMPONENT.native`.
     ///
@@ -149,23 +150,37 @@ struct BundleArgs {
 
 /// What `run` is told.
 #[derive(Debug, Args)]
+#[command(
+    override_usage = "eryx-build run [OPTIONS] <COMPONENT> [-c CODE | -m MODULE | SCRIPT | -] [ARGUMENT]..."
+)]
 struct RunArgs {
     /// The component.
     component: PathBuf,
-    /// Run this code.
-    #[arg(short, value_name = "CODE", conflicts_with = "file")]
-    code: Option<String>,
-    /// A file with the code; `-` for standard input.
-    file: Option<PathBuf>,
-    /// Let the code see a directory: `HOST::GUEST`, and `:ro` behind it for reading only.
-    #[arg(long = "dir", value_name = "HOST::GUEST[:ro]")]
+    /// The program and its arguments, and before them options as `python3` takes them (-i -u -O -W -X -V); without any, a
+    /// prompt on a terminal, else the code on standard input.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PYTHON")]
+    python: Vec<OsString>,
+    /// Lend the code a directory, under its own path or as `HOST::GUEST`; `:ro` behind it for reading only.
+    #[arg(long = "dir", value_name = "HOST[::GUEST][:ro]")]
     dirs: Vec<String>,
+    /// The working directory in the guest; this one, by default, where it is lent under its own path.
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<String>,
+    /// Set an environment variable of the guest, or pass on this process's own; may be given several times.
+    #[arg(long = "env", value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
     /// Stop after this time, such as `10`, `500ms` or `2m`.
     #[arg(long)]
     timeout: Option<String>,
     /// The most memory that the component may have, such as `512MiB`.
     #[arg(long, value_name = "SIZE")]
     max_memory: Option<String>,
+    /// The most that the code may write to standard output and standard error.
+    #[arg(long, value_name = "SIZE")]
+    max_output: Option<String>,
+    /// The most that its files in memory (`/tmp`, its home) may have; 256 MiB by default.
+    #[arg(long, value_name = "SIZE")]
+    max_tmp: Option<String>,
 }
 
 /// Parses the command line, runs the verb and prints its error.

@@ -110,7 +110,11 @@ impl Log {
         Ok(error.detail(format!("full log: `{}`", self.path.display())))
     }
 
-    fn tail(&self, from: u64) -> Result<Vec<String>> {
+    /// The last lines from an offset in bytes on.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn tail(&self, from: u64) -> Result<Vec<String>> {
         let size = std::fs::metadata(&self.path)?.len();
         let text = self.since(from.max(size.saturating_sub(64 << 10)))?;
         let lines: Vec<_> = text.lines().map(str::to_owned).collect();

@@ -4,13 +4,18 @@
 //! ever in its memory. wasmtime-wizer turns what is there at the end into data segments. Everything that the
 //! run can see is fixed: clocks, random numbers, an empty environment, no directories; so equal modules and
 //! requests give equal bytes. What an instance must not share with others is undone at its first call
-//! (`runtime/src/preinit.rs`).
+//! (`runtime/src/preinit.rs`). Only how long each part may take is measured by a real clock.
 
+use std::fs::File;
+use std::io::{Seek as _, Write as _};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use eryx_embed::format_duration;
 use serde_json::json;
-use wasmtime::{Config, Instance, Linker, Module, OptLevel, Store, Val};
-use wasmtime_wasi::cli::OutputFile;
+use wasmtime::{Config, Engine, Instance, Linker, Module, OptLevel, Store, Val};
+use wasmtime_wasi::cli::{InputFile, OutputFile};
 use wasmtime_wasi::p1::WasiP1Ctx;
-use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wizer::{InstanceState, SnapshotVal, ValType, Wizer};
 
 use crate::command::Log;
@@ -23,6 +28,12 @@ pub const EXPORT: &str = "__eryx_preinitialise";
 
 /// What the errors begin with.
 const FAILED: &str = "cannot pre-initialise";
+
+/// How long each import and the set-up may take: far longer than any that ends.
+pub const LIMIT: Duration = Duration::from_secs(300);
+
+/// How often it is looked whether one is over its time.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What to do before the memory is saved.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,28 +53,55 @@ pub struct Prepared {
     pub printed: String,
 }
 
-/// Runs a module's start and [`EXPORT`]. What is printed goes to the log as it comes.
+impl Request {
+    /// What is done, in order: in words, and as the guest reads it.
+    fn parts(&self) -> Vec<(String, String)> {
+        let imports =
+            self.imports.iter().map(|name| (format!("importing `{name}`"), json!({ "import": name })));
+        let setup = self.setup.iter().map(|code| ("the set-up".to_owned(), json!({ "setup": code })));
+        let parts = imports.chain(setup).map(|(words, part)| (words, part.to_string()));
+        parts.map(|(words, part)| (words, format!("{} {part}", part.len()))).collect()
+    }
+}
+
+/// Runs a module's start and [`EXPORT`]. What is printed goes to the log as it comes. `limit` is how long each import and
+/// the set-up may take, see [`LIMIT`].
 ///
 /// # Errors
-/// When Python raises, with what it told; when the module cannot be run or saved.
-pub fn preinitialise(module: &[u8], request: &Request, log: &Log) -> Result<Prepared> {
+/// When Python raises, with what it told; when something takes too long; when the module cannot be run or saved.
+pub fn preinitialise(module: &[u8], request: &Request, limit: Duration, log: &Log) -> Result<Prepared> {
     let mut wizer = Wizer::new();
     wizer.init_func(EXPORT);
     let (context, instrumented) = wizer.instrument(module).map_err(|error| told(&error))?;
     let (compiled, linker) = fixed::compile(&config(), &instrumented).map_err(|error| told(&error))?;
 
-    let input = json!({ "imports": request.imports, "setup": request.setup }).to_string();
+    let parts = request.parts();
+    let mut input = tempfile::tempfile()?;
+    input.write_all(parts.iter().map(|(_, part)| part.as_str()).collect::<String>().as_bytes())?;
+    input.rewind()?;
     let (output, begin) = log.begin("pre-initialise")?;
     let output = OutputFile::new(output);
-    let wasi =
-        fixed::wasi().stdin(MemoryInputPipe::new(input)).stdout(output.clone()).stderr(output).build_p1();
+    let wasi = fixed::wasi()
+        .stdin(InputFile::new(input.try_clone()?))
+        .stdout(output.clone())
+        .stderr(output)
+        .build_p1();
     let mut store = Store::new(linker.engine(), wasi);
-    let done = run(&mut store, &linker, &compiled);
+    store.set_epoch_deadline(1);
+    let (done, late) = watched(input, &parts, limit, linker.engine(), || run(&mut store, &linker, &compiled));
     let printed = log.since(begin)?;
     let instance = match done {
         Ok(instance) => instance,
         Err(error) => {
-            let error = if printed.is_empty() { told(&error) } else { log.failure(FAILED, begin)? };
+            let error = match late {
+                Some(doing) => {
+                    let limit = format_duration(limit);
+                    Error::new(format!("{FAILED}: {doing} took longer than {limit}"))
+                        .details(log.tail(begin)?)
+                }
+                None if printed.is_empty() => told(&error),
+                None => log.failure(FAILED, begin)?,
+            };
             return Err(error.hint(
                 "`--import` and `--setup` choose what runs before the memory is saved; `--no-preinit` leaves it out",
             ));
@@ -74,6 +112,47 @@ pub fn preinitialise(module: &[u8], request: &Request, log: &Log) -> Result<Prep
     let snapshot = wizer.snapshot(&context, &mut state);
     let executor = tokio::runtime::Builder::new_current_thread().build()?;
     Ok(Prepared { module: executor.block_on(snapshot).map_err(|error| told(&error))?, printed })
+}
+
+/// Does `work`, which reads `parts` from `input`; ends it when one of them takes longer than `limit`, and tells which.
+fn watched<R>(
+    mut input: File,
+    parts: &[(String, String)],
+    limit: Duration,
+    engine: &Engine,
+    work: impl FnOnce() -> R,
+) -> (R, Option<String>) {
+    let (done, is_done) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(move || -> Option<String> {
+            let (mut read, mut since) = (0, Instant::now());
+            while is_done.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+                // Both handles have one position. What was not read yet is still to do.
+                let now = input.stream_position().unwrap_or(read);
+                if std::mem::replace(&mut read, now) != now {
+                    since = Instant::now();
+                }
+                if since.elapsed() > limit {
+                    engine.increment_epoch();
+                    return Some(part_at(parts, now));
+                }
+            }
+            None
+        });
+        let result = work();
+        drop(done);
+        (result, watcher.join().unwrap_or_default())
+    })
+}
+
+/// What is done when so many bytes of the parts have been read.
+fn part_at(parts: &[(String, String)], mut read: u64) -> String {
+    let begun = parts.iter().take_while(|(_, part)| {
+        let begun = read > 0;
+        read = read.saturating_sub(part.len() as u64);
+        begun
+    });
+    begun.last().map_or_else(|| "Python's start".to_owned(), |(words, _)| words.clone())
 }
 
 fn run(
@@ -91,7 +170,7 @@ fn run(
 /// The code runs once, so it is compiled fast rather than well.
 fn config() -> Config {
     let mut config = fixed::config();
-    config.cranelift_opt_level(OptLevel::None);
+    config.cranelift_opt_level(OptLevel::None).epoch_interruption(true);
     config
 }
 

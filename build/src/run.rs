@@ -1,49 +1,53 @@
-//! The verb `run`: one piece of Python code, as `python3` would run it.
+//! The verb `run`: a program, as `python3` would run it.
+
+mod arguments;
+mod hint;
 
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use eryx_embed::{Embedder, EmbedderOptions, Grant, Input, Limits, OnCompile, Output, SessionOptions};
+use eryx_embed::{
+    Canceller, Embedder, EmbedderOptions, Grant, Input, Limits, OnCompile, Output, SessionOptions,
+};
+use serde::Deserialize;
+use serde_json::json;
+use signal_hook::consts::SIGINT;
+use signal_hook::iterator::Signals;
 
-use crate::error::{Context, Error, Result};
+pub use arguments::{Program, PythonArguments};
+
+use crate::error::{Context, Result};
+use hint::Cause;
 
 /// How long a guest that is over its time may go on before the process ends: longer than the embedder needs to stop
 /// one that can be stopped.
 const STUCK: Duration = Duration::from_secs(2);
 
-/// Where the code to run comes from.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Code {
-    /// Given as such (`-c`).
-    Text(String),
-    /// A file.
-    File(PathBuf),
-    /// Standard input, to its end (`-`); the code itself then finds its standard input at its end.
-    #[default]
-    Stdin,
-}
+/// Who presses Ctrl-C twice in this time wants the end, whatever the code makes of it.
+const INSISTENCE: Duration = Duration::from_secs(1);
 
-/// What to run, and with what. The default runs nothing, grants nothing and limits nothing.
+/// What to run, and with what. The default runs nothing, lends nothing and limits nothing.
 #[derive(Clone, Default)]
 pub struct RunOptions {
     /// The component file.
     pub component: PathBuf,
     /// The root of the cache, for compiled code.
     pub cache: Option<PathBuf>,
-    /// The code.
-    pub code: Code,
+    /// The program, its arguments, and the options of Python.
+    pub python: PythonArguments,
     /// Directories that the code may use.
     pub grants: Vec<Grant>,
-    /// The longest that the start and, separately, the code may take.
-    pub timeout: Option<Duration>,
-    /// Whether this process ends with [`ExitStatus::TIME_LIMIT`] when native code goes on long after its time; the
-    /// guest then needs no interruption that costs it speed. Otherwise it is compiled to be stopped.
-    pub exit_when_stuck: bool,
-    /// The most linear memory, in bytes.
-    pub max_memory: Option<u64>,
+    /// The working directory in the guest; by default this process's own one, where it is lent under its own path, and the
+    /// guest's home otherwise.
+    pub folder: Option<String>,
+    /// The limits; [`Limits::stop_native_code`] is chosen here.
+    pub limits: Limits,
+    /// Whether this process ends when native code goes on long after its time ([`ExitStatus::TIME_LIMIT`]), or when it is
+    /// interrupted twice; the guest then needs no interruption that costs it speed. Otherwise it is compiled to be stopped.
+    pub owns_process: bool,
     /// The environment variables of the guest.
     pub env: Vec<(String, String)>,
     /// Whether to take native code from beside the component, see [`EmbedderOptions::trust_native_code_beside`].
@@ -73,38 +77,99 @@ impl ExitStatus {
     pub const STACK: Self = Self(139);
 }
 
-/// Runs code with standard output and standard error passed through as they are written.
+/// Runs a program with standard output and standard error passed through as they are written.
 ///
-/// The status is that of `python3`: 0 when the code ends, 1 with the traceback on standard error
-/// when it raises, and what `sys.exit` says. A guest that stops without an answer is told on
-/// standard error and has a status of its own, see [`ExitStatus`].
+/// The status is that of `python3`: 0 when the code ends, 1 with the traceback on standard error when it raises, what
+/// `sys.exit` and `os._exit` say, 130 when an interrupt ends it. A guest that stops without an answer is told on standard
+/// error and has a status of its own, see [`ExitStatus`].
 ///
 /// # Errors
-/// When the code or the component cannot be read or the component cannot be started.
+/// When the program or the component cannot be read or the component cannot be started.
 pub fn run(options: &RunOptions) -> Result<ExitStatus> {
-    let (code, stdin) = match &options.code {
-        Code::Text(text) => (text.clone(), Input::Inherit),
-        Code::File(path) => {
-            let what = || format!("cannot read `{}`", path.display());
-            (decode(fs::read(path).context(what)?, &path.display().to_string())?, Input::Inherit)
-        }
-        Code::Stdin => {
-            let mut bytes = Vec::new();
-            std::io::stdin().read_to_end(&mut bytes).context(|| "cannot read standard input".to_owned())?;
-            (decode(bytes, "standard input")?, Input::Empty)
-        }
-    };
+    let (request, stdin) = request(options)?;
     let embedder = Embedder::with(
         EmbedderOptions::default()
             .cache(options.cache.clone())
             .trust_native_code_beside(options.native_code_beside)
             .on_compile(options.on_compile.clone()),
     )?;
-    let outcome = execute(&embedder, &options.component, options, &code, stdin)?;
+    let outcome = execute(&embedder, &options.component, options, &request, stdin)?;
     let mut stderr = std::io::stderr().lock();
     // There is nobody to tell when standard error is closed.
     let _ = stderr.write_all(outcome.message.as_bytes());
     Ok(outcome.status)
+}
+
+/// What the guest's `_eryx_program` takes, as code for `execute`, and the guest's standard input.
+fn request(options: &RunOptions) -> Result<(String, Input)> {
+    let python = &options.python;
+    let mut stdin = Input::Inherit;
+    let mut source = Vec::new();
+    let (kind, name, path, own) = match &python.program {
+        Program::Code(code) => {
+            source = code.clone().into_bytes();
+            ("code", "<string>".to_owned(), Some(String::new()), "-c".to_owned())
+        }
+        Program::Version => {
+            source = b"import platform; print('Python', platform.python_version())".to_vec();
+            ("code", "<string>".to_owned(), Some(String::new()), "-c".to_owned())
+        }
+        Program::Module(name) => ("module", name.clone(), None, "-m".to_owned()),
+        Program::File(file) => {
+            source = fs::read(file).context(|| format!("cannot read `{}`", file.display()))?;
+            let name = std::path::absolute(file)?.display().to_string();
+            let folder = Path::new(&name).parent().unwrap_or(Path::new("/")).display().to_string();
+            ("file", name, Some(folder), file.display().to_string())
+        }
+        Program::Stdin => {
+            std::io::stdin().read_to_end(&mut source).context(|| "cannot read standard input".to_owned())?;
+            stdin = Input::Empty;
+            ("code", "<stdin>".to_owned(), Some(String::new()), "-".to_owned())
+        }
+        Program::Prompt => ("prompt", String::new(), Some(String::new()), String::new()),
+    };
+    let mut argv = vec![own];
+    argv.extend(python.arguments.iter().cloned());
+    let request = json!({
+        "kind": kind,
+        "name": name,
+        "path": path,
+        // Each character is a byte: the code may have an encoding of its own.
+        "source": source.into_iter().map(char::from).collect::<String>(),
+        "argv": argv,
+        "folder": options.folder.clone().or_else(|| lent_here(&options.grants)),
+        "options": {
+            "inspect": python.inspect,
+            "unbuffered": python.unbuffered,
+            "optimize": python.optimize,
+            "warnings": python.warnings,
+            "x": python.x,
+        },
+    });
+    // A JSON string of ASCII characters is a Python string, too.
+    let literal = json!(request.to_string()).to_string();
+    let literal: String = literal.chars().map(escaped).collect();
+    // The program's globals are its own.
+    Ok((format!("__import__('_eryx_program').run({literal})"), stdin))
+}
+
+/// A character of a JSON string, so that it means the same in a Python one.
+fn escaped(character: char) -> String {
+    match character {
+        character if character.is_ascii() && character != '\x7f' => character.to_string(),
+        character => format!("\\U{:08x}", u32::from(character)),
+    }
+}
+
+/// This process's directory, where a guest has it under the same path.
+fn lent_here(grants: &[Grant]) -> Option<String> {
+    let here = std::env::current_dir().ok()?;
+    let is_lent = grants.iter().any(|grant| {
+        let own =
+            std::path::absolute(&grant.embedder_path).is_ok_and(|own| own == Path::new(&grant.guest_path));
+        own && here.starts_with(&grant.guest_path)
+    });
+    is_lent.then(|| here.to_str().map(str::to_owned)).flatten()
 }
 
 /// Ends the process when a guest goes on long after its time, unless it is dropped before.
@@ -136,16 +201,14 @@ fn execute(
     embedder: &Embedder,
     component: &Path,
     options: &RunOptions,
-    code: &str,
+    request: &str,
     stdin: Input,
 ) -> Result<Outcome> {
     let image = embedder.load(component)?;
-    let limits = Limits::default()
-        .timeout(options.timeout)
-        .max_memory(options.max_memory)
-        .stop_native_code(options.timeout.is_some() && !options.exit_when_stuck);
+    let timeout = options.limits.timeout;
+    let limits = options.limits.stop_native_code(timeout.is_some() && !options.owns_process);
     image.prepare(limits.stop_native_code)?;
-    let watch = || options.timeout.filter(|_| options.exit_when_stuck).map(Watch::start);
+    let watch = || timeout.filter(|_| options.owns_process).map(Watch::start);
     let watched = watch();
     let session = image.session(
         SessionOptions::default()
@@ -162,49 +225,64 @@ fn execute(
     };
     drop(watched);
     let _watched = watch();
-    match session.execute(code) {
+    if options.owns_process {
+        pass_interrupts_on(session.canceller())?;
+    }
+    match session.execute(request) {
         // What the code printed has already gone to standard output.
-        Ok(_) => Ok(Outcome { status: ExitStatus::SUCCESS, message: String::new() }),
-        Err(eryx_embed::Error::Raised(text)) => Ok(raised(&text, session.memory_refused())),
-        Err(error) => stopped(error),
-    }
-}
-
-/// Judges the text of an error as `python3` judges the exception.
-fn raised(text: &str, memory_refused: Option<(u64, u64)>) -> Outcome {
-    let text = text.trim_end_matches('\n');
-    match text.strip_prefix("SystemExit") {
-        Some("" | ": None") => return Outcome { status: ExitStatus::SUCCESS, message: String::new() },
-        Some(rest) => {
-            if let Some(argument) = rest.strip_prefix(": ") {
-                return match exit_status(argument) {
-                    Some(status) => Outcome { status, message: String::new() },
-                    None => Outcome { status: ExitStatus::RAISED, message: format!("{argument}\n") },
-                };
-            }
+        Ok(answer) => Ok(ended(&answer, session.memory_refused(), options)),
+        Err(eryx_embed::Error::Raised(traceback)) => {
+            Ok(Outcome { status: ExitStatus::RAISED, message: traceback })
         }
-        None => {}
+        Err(error) => {
+            let mut outcome = stopped(error)?;
+            for file in session.files_being_written() {
+                outcome
+                    .message
+                    .push_str(&format!("  it was writing `{}`, which may lack its end\n", file.display()));
+            }
+            Ok(outcome)
+        }
     }
-    let mut message = format!("{text}\n");
-    if let Some((limit, wanted)) = memory_refused
-        && text.lines().last().is_some_and(|line| line.starts_with("MemoryError"))
-    {
-        message.push_str(&eryx_embed::Error::memory_limit(limit, wanted).render());
-    }
-    Outcome { status: ExitStatus::RAISED, message }
 }
 
-/// The status of an integer given to `sys.exit`: its lowest eight bits, however large it is.
-fn exit_status(argument: &str) -> Option<ExitStatus> {
-    let (negative, digits) = match argument.strip_prefix('-') {
-        Some(digits) => (true, digits),
-        None => (false, argument),
+/// Has Ctrl-C interrupt the code, as it does in `python3`.
+fn pass_interrupts_on(canceller: Canceller) -> Result<()> {
+    let mut signals = Signals::new([SIGINT])?;
+    std::thread::spawn(move || {
+        let mut last: Option<Instant> = None;
+        for _ in signals.forever() {
+            let insists = last.is_some_and(|last| last.elapsed() < INSISTENCE);
+            if insists || canceller.interrupt().is_err() {
+                std::process::exit(ExitStatus::CANCELLED.0.into());
+            }
+            last = Some(Instant::now());
+        }
+    });
+    Ok(())
+}
+
+/// The guest's answer: how its program ended.
+#[derive(Debug, Deserialize)]
+struct Answer {
+    status: u8,
+    cause: Option<Cause>,
+}
+
+/// Judges the guest's answer; what the code ran into may have a way out.
+fn ended(answer: &str, memory_refused: Option<(u64, u64)>, options: &RunOptions) -> Outcome {
+    let Ok(answer) = serde_json::from_str::<Answer>(answer) else {
+        let message = "error: the component does not answer as one of this version\n".to_owned();
+        return Outcome { status: ExitStatus::RAISED, message };
     };
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let low = digits.bytes().fold(0_u8, |low, byte| low.wrapping_mul(10).wrapping_add(byte - b'0'));
-    Some(ExitStatus(if negative { low.wrapping_neg() } else { low }))
+    let message = match (&answer.cause, memory_refused) {
+        (Some(Cause::Memory(_)), Some((limit, wanted))) => {
+            eryx_embed::Error::memory_limit(limit, wanted).render()
+        }
+        (Some(cause), _) => cause.hint(options).map(|hint| format!("hint: {hint}\n")).unwrap_or_default(),
+        (None, _) => String::new(),
+    };
+    Outcome { status: ExitStatus(answer.status), message }
 }
 
 /// How a guest stopped that gave no answer; what is not its doing is an error.
@@ -225,15 +303,6 @@ fn stopped(error: eryx_embed::Error) -> Result<Outcome> {
     Ok(Outcome { status, message: error.render() })
 }
 
-/// Python source is UTF-8, with or without a byte order mark.
-fn decode(bytes: Vec<u8>, name: &str) -> Result<String> {
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let offset = error.utf8_error().valid_up_to();
-        Error::new(format!("expected UTF-8 in `{name}` but found other bytes at offset {offset}"))
-    })?;
-    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,37 +312,50 @@ mod tests {
     }
 
     #[test]
-    fn exits_are_silent_and_traceback_are_told() {
-        for (text, expected) in [
-            ("SystemExit: 0", outcome(0, "")),
-            ("SystemExit: 3\n", outcome(3, "")),
-            ("SystemExit: 256", outcome(0, "")),
-            ("SystemExit: -1", outcome(255, "")),
-            ("SystemExit: 100000000000000000000000", outcome(0, "")),
-            ("SystemExit", outcome(0, "")),
-            ("SystemExit: None", outcome(0, "")),
-            ("SystemExit: no such file", outcome(1, "no such file\n")),
-            ("SystemExit: 3\nand more", outcome(1, "3\nand more\n")),
-            ("SystemExitIsh: 3", outcome(1, "SystemExitIsh: 3\n")),
-            ("Traceback\nValueError: 1", outcome(1, "Traceback\nValueError: 1\n")),
-        ] {
-            assert_eq!(raised(text, None), expected, "{text}");
-        }
+    fn a_guest_that_gives_no_answer_has_a_status() {
+        let folder = tempfile::tempdir().unwrap();
+        let component = folder.path().join("fake.wasm");
+        // It stands for Python, and takes other code.
+        let text = include_str!("../../embed/tests/fixtures/fake_guest.wat");
+        fs::write(&component, wat::parse_str(text).unwrap()).unwrap();
+        let embedder = Embedder::new(None).unwrap();
+        let status = |code: &str, timeout, max_memory| {
+            let limits = Limits::default().timeout(timeout).max_memory(max_memory);
+            let options = RunOptions { limits, ..RunOptions::default() };
+            execute(&embedder, &component, &options, code, Input::Empty).unwrap().status
+        };
+        let short = Some(Duration::from_millis(50));
+        assert_eq!(status(r#"o {"status": 3, "cause": null}"#, None, None), ExitStatus(3));
+        assert_eq!(status("o", None, None), ExitStatus::RAISED);
+        assert_eq!(status("e Traceback", None, None), ExitStatus::RAISED);
+        assert_eq!(status("t", None, None), ExitStatus::TRAPPED);
+        assert_eq!(status("r", None, None), ExitStatus::STACK);
+        assert_eq!(status("l", short, None), ExitStatus::TIME_LIMIT);
+        assert_eq!(status("m", None, Some(8 << 20)), ExitStatus::MEMORY_LIMIT);
     }
 
     #[test]
     fn a_memory_error_names_the_limit() {
-        let told = raised("Traceback\nMemoryError", Some((64 << 20, 65 << 20)));
-        let message = "Traceback\nMemoryError\nerror: the memory limit of 64 MiB was reached\n  the guest asked for 65 MiB\n";
-        assert_eq!(told, outcome(1, message));
-        assert_eq!(raised("Traceback\nKeyError", Some((1, 2))), outcome(1, "Traceback\nKeyError\n"));
+        let options = RunOptions::default();
+        let answer = r#"{"status": 1, "cause": {"memory": true}}"#;
+        let message = "error: the memory limit of 64 MiB was reached\n  the guest asked for 65 MiB\n";
+        assert_eq!(ended(answer, Some((64 << 20, 65 << 20)), &options), outcome(1, message));
+        assert_eq!(ended(answer, None, &options), outcome(1, ""));
+        let answer = r#"{"status": 3, "cause": null}"#;
+        assert_eq!(ended(answer, Some((1, 2)), &options), outcome(3, ""));
     }
 
     #[test]
-    fn source_is_utf8_with_or_without_a_mark() {
-        assert_eq!(decode(b"\xef\xbb\xbfx = 1".to_vec(), "f").unwrap(), "x = 1");
-        assert_eq!(decode("ä".into(), "f").unwrap(), "ä");
-        let error = decode(b"ab\xff".to_vec(), "f").unwrap_err();
-        assert_eq!(error.message(), "expected UTF-8 in `f` but found other bytes at offset 2");
+    fn a_request_is_a_python_string() {
+        let options = RunOptions {
+            python: PythonArguments {
+                program: Program::Code("print('é\\n\u{1d11e}\x7f\0')".into()),
+                arguments: vec!["a\"b".into()],
+                ..PythonArguments::default()
+            },
+            ..RunOptions::default()
+        };
+        let (request, _) = request(&options).unwrap();
+        assert!(request.is_ascii() && !request.contains(['\n', '\0', '\x7f']), "{request}");
     }
 }

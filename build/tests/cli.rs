@@ -123,8 +123,7 @@ const NO_CHECKOUT: &str = "\
 error: expected `recipes` and `sysroot` in `<dir>` or above it
 hint: run inside a checkout of eryx-wasm-runtime, or set `ERYX_CHECKOUT` to one
 ";
-const GRANT_HINT: &str =
-    "hint: a grant is written `HOST::GUEST` or `HOST::GUEST:ro`, such as `./data::/data:ro`\n";
+const GRANT_HINT: &str = "hint: a grant is written `HOST`, `HOST:ro`, `HOST::GUEST` or `HOST::GUEST:ro`, such as `./data::/data:ro`\n";
 
 #[test]
 fn the_version_is_the_package_s() {
@@ -158,15 +157,12 @@ For more information, try '--help'.
 }
 
 #[test]
-fn code_comes_from_one_place() {
-    let expected = "\
-error: the argument '-c <CODE>' cannot be used with '[FILE]'
-
-Usage: eryx-build run -c <CODE> <COMPONENT> [FILE]
-
-For more information, try '--help'.
-";
-    Place::new().expect(&["run", "x.wasm", "-c", "1", "y.py"], 2, "", expected);
+fn options_of_python_are_known() {
+    let usage = "hint: after the component come `[-iuO] [-W FILTER] [-X OPTION] [-c CODE | -m MODULE | SCRIPT | -] [ARGUMENT …]`\n";
+    let unknown = |option| format!("error: unknown option `{option}`\n{usage}");
+    Place::new().expect(&["run", "x.wasm", "-z"], 2, "", &unknown("-z"));
+    Place::new().expect(&["run", "x.wasm", "-u", "--nope"], 2, "", &unknown("--nope"));
+    Place::new().expect(&["run", "x.wasm", "-c"], 2, "", "error: expected a value after the option `-c`\n");
 }
 
 #[test]
@@ -330,20 +326,27 @@ fn a_component_of_another_world_is_refused() {
 #[test]
 fn options_of_run_are_read_before_anything_else() {
     let place = Place::new();
-    let run = ["run", "none.wasm", "-c", "pass"];
-    let with = |more: [&'static str; 2]| run.into_iter().chain(more).collect::<Vec<_>>();
+    let with = |more: [&'static str; 2]| {
+        ["run"].into_iter().chain(more).chain(["none.wasm", "-c", "pass"]).collect::<Vec<_>>()
+    };
     place.expect(
-        &with(["--dir", "bad"]),
-        1,
+        &with(["--dir", "bad:x"]),
+        2,
         "",
-        &format!("error: expected `::` in the grant `bad`\n{GRANT_HINT}"),
+        &format!("error: expected `::` in the grant `bad:x`\n{GRANT_HINT}"),
     );
+    let hint = "hint: `--env ERYX_NOT_THERE=VALUE` sets it";
+    let expected = format!(
+        "error: cannot pass on the variable `ERYX_NOT_THERE`: environment variable not found\n{hint}\n"
+    );
+    place.expect(&with(["--env", "ERYX_NOT_THERE"]), 2, "", &expected);
+    place.expect(&with(["--env", "=x"]), 2, "", "error: expected `NAME=VALUE` but found `=x`\n");
     let hint = "hint: write seconds such as `30` or `1.5`, or use a unit: `200ms`, `30s`, `2m`, `1h`";
     let expected = format!("error: expected a duration but found `soon`\n{hint}\n");
-    place.expect(&with(["--timeout", "soon"]), 1, "", &expected);
+    place.expect(&with(["--timeout", "soon"]), 2, "", &expected);
     let hint = "hint: write bytes such as `268435456`, or use a unit: `512K`, `256M`, `1.5G`";
     let expected = format!("error: expected a size but found `much`\n{hint}\n");
-    place.expect(&with(["--max-memory", "much"]), 1, "", &expected);
+    place.expect(&with(["--max-memory", "much"]), 2, "", &expected);
 }
 
 #[test]

@@ -216,6 +216,7 @@ for_each_variant! {
     execute
     asyncio
     invoke
+    files
     recursion
     recursion_on_the_stack_that_wasmtime_gives
     tracing_is_for_code_of_the_session_only_and_bounded
@@ -238,6 +239,10 @@ fn asyncio(variant: &Variant) {
 
 fn invoke(variant: &Variant) {
     run(variant, "invoke.toml");
+}
+
+fn files(variant: &Variant) {
+    run(variant, "files.toml");
 }
 
 fn recursion(variant: &Variant) {

@@ -17,6 +17,8 @@ mod made;
 mod outcome;
 #[path = "e2e/preinit.rs"]
 mod preinit;
+#[path = "e2e/program.rs"]
+mod program;
 #[path = "e2e/rebuild.rs"]
 mod rebuild;
 #[path = "e2e/recipe.rs"]

@@ -1,7 +1,9 @@
-//! Faults that were found by attacking the tool, the embedder and the service, each with the test that keeps it mended.
+//! Faults that were found by using and attacking the tool, components, the embedder and the service, each with the test
+//! that keeps it mended.
 //!
-//! `faults/table.txt` has a line for each: its name (B: the build, E: attacks, R: reading the code, H: what held), a
-//! file of tests, and a test in it.
+//! `faults/table.txt` has a line for each: its name (A: in the guest, B: the build, D: the world `eryx-0.14`, E: attacks,
+//! R: reading the code, H: what held), a file of tests, and a test in it. In a table of cases (`.toml`), it is the name of
+//! one with underscores for its blanks.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,14 +24,17 @@ fn table() -> BTreeMap<String, Vec<(String, String)>> {
     table
 }
 
+/// Nobody found an E8. Not mended: D5, a module for that crate's own libraries, and D10, the name of the user's file.
+const WITHOUT_TEST: [&str; 3] = ["D5", "D10", "E8"];
+
 #[test]
 fn every_fault_has_a_test() {
     let table = table();
     let numbered = |letter: char, last: u32| (1..=last).map(move |number| format!("{letter}{number}"));
-    // Nobody found an E8.
-    let all =
-        numbered('B', 19).chain(numbered('E', 15)).chain(numbered('R', 7)).filter(|fault| fault != "E8");
-    let missing: Vec<String> = all.filter(|fault| !table.contains_key(fault)).collect();
+    let all = [('A', 21), ('B', 19), ('D', 13), ('E', 15), ('R', 7)];
+    let all = all.into_iter().flat_map(|(letter, last)| numbered(letter, last));
+    let missing: Vec<String> =
+        all.filter(|fault| !table.contains_key(fault) && !WITHOUT_TEST.contains(&fault.as_str())).collect();
     assert_eq!(missing, [""; 0]);
 }
 
@@ -45,7 +50,9 @@ fn every_test_of_the_table_is_there() {
             });
             let python = text.contains(&format!("def {test}(self)"));
             let c = file.ends_with(".c") && text.contains(&format!("{test}(void)"));
-            if !rust && !python && !c {
+            let case =
+                file.ends_with(".toml") && text.contains(&format!("name = \"{}\"", test.replace('_', " ")));
+            if !rust && !python && !c && !case {
                 missing.push(format!("{fault}: {file} {test}"));
             }
         }

@@ -11,7 +11,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_io::bindings::wasi::io::poll;
 use wasmtime_wasi_io::poll::DynPollable;
 
-use crate::control::{Control, Raced, Stage, Word, race};
+use crate::control::{Control, Raced, Raise, Stage, Word, race};
 use crate::files;
 use crate::limits::{MemoryLimiter, format_size};
 use crate::output::Budget;
@@ -33,6 +33,7 @@ pub(crate) const ASK_FOR_WORD: &str = "eval-breaker";
 /// Trace events that are not for the user. Their line is 0, as no line of Python is.
 const WORD_TOLD: &str = r#"{"event":"eval-breaker"}"#;
 const ABOUT_TO_STOP: &str = r#"{"event":"stopping"}"#;
+const EXITS: &str = r#"{"event":"exit"}"#;
 
 /// What the embedder keeps for one instance.
 pub(super) struct Guest {
@@ -47,6 +48,8 @@ pub(super) struct Guest {
     /// The most that the arguments of all callbacks under way may be, in bytes, and what they are.
     pub(super) transfer: u64,
     pub(super) in_flight: Arc<AtomicU64>,
+    /// The status that the guest ends itself with; WASI 0.2 tells success and failure only.
+    pub(super) exit_status: Option<i32>,
 }
 
 impl WasiView for Guest {
@@ -134,11 +137,12 @@ impl Drop for Held {
     }
 }
 
-/// `report-trace`, with two events of our own.
+/// `report-trace`, with three events of our own.
 ///
 /// The guest tells the word that its evaluation loop looks at by a string whose bytes *are* that word: wasmtime has
 /// checked that they lie in the instance's memory, so a hostile guest can point us to a place in its own memory at
-/// worst. And it tells when it is about to raise what we asked for, so that we can end what has been asked too often.
+/// worst. It tells when it is about to raise what we asked for, by bytes of the same kind, so that we can end what has been
+/// asked too often, or answer that it is an interrupt. And it tells the status that it ends itself with.
 fn report_trace(
     mut store: StoreContextMut<'_, Guest>,
     (line, event, context): (u32, WasmStr, WasmStr),
@@ -157,13 +161,24 @@ fn report_trace(
     }
     if line == 0 && event == ABOUT_TO_STOP {
         let control = &store.data().control;
-        control.raised(Instant::now());
+        if control.raised(Instant::now()) == Raise::Interrupt
+            && let Cow::Borrowed(place) = context.to_str(&store)?
+            // SAFETY: as above; the word is not kept.
+            && let Some(word) = unsafe { Word::of(place.as_bytes()) }
+        {
+            word.answer_interrupt();
+            return Ok(());
+        }
         return match control.stage() {
             Stage::Abandoned => Err(wasmtime::Error::new(Abandoned)),
             Stage::Running | Stage::Stopping => Ok(()),
         };
     }
     let context = context.to_str(&store)?.into_owned();
+    if line == 0 && event == EXITS {
+        store.data_mut().exit_status = context.parse().ok();
+        return Ok(());
+    }
     store.data_mut().report_trace(line, event, context);
     Ok(())
 }

@@ -75,6 +75,12 @@ impl Word {
         // reads it, but for the slice that `of` was given.
         unsafe { self.0.as_ref() }.fetch_or(ASYNC_EXCEPTION, Ordering::Relaxed);
     }
+
+    /// Answers a guest that is about to raise an exception, and lent this word for it: it is an interrupt.
+    pub(crate) fn answer_interrupt(self) {
+        // SAFETY: the memory is there while the guest waits for our answer.
+        unsafe { self.0.as_ref() }.store(u32::from_le_bytes(*b"int\0"), Ordering::Relaxed);
+    }
 }
 
 /// What the embedder and the watcher share about one instance.
@@ -93,13 +99,26 @@ struct State {
     cancelled: bool,
 }
 
+/// What the guest raises when it was asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Raise {
+    /// `eryx.Stopped`.
+    Stopped,
+    /// `KeyboardInterrupt`.
+    Interrupt,
+}
+
 #[derive(Debug)]
 struct Call {
     id: u64,
+    /// When its time is over.
+    deadline: Option<Instant>,
     /// Why it is stopped, and since when.
     stopped: Option<(Reason, Instant)>,
     /// When the guest last raised the exception that it was asked for.
     raised: Option<Instant>,
+    /// Asked for an interrupt, which has not been raised yet.
+    interrupted: bool,
 }
 
 impl Control {
@@ -118,6 +137,8 @@ impl Control {
     pub(crate) fn begin(self: &Arc<Self>, limit: Option<Duration>) -> Result<CallGuard> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        // A limit beyond what the clock can tell is none that matters.
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         {
             let mut state = self.lock();
             if std::mem::take(&mut state.cancelled) {
@@ -125,11 +146,10 @@ impl Control {
             }
             // Under the lock: a cancellation that finds the call finds its stage, too.
             self.stage.send_replace(Stage::Running);
-            state.call = Some(Call { id, stopped: None, raised: None });
+            state.call = Some(Call { id, deadline, stopped: None, raised: None, interrupted: false });
         }
         let guard = CallGuard { control: Arc::clone(self), id };
-        // A limit beyond what the clock can tell is none that matters.
-        if let Some(deadline) = limit.and_then(|limit| Instant::now().checked_add(limit)) {
+        if let Some(deadline) = deadline {
             WATCHER.add(deadline, id, self)?;
         }
         Ok(guard)
@@ -157,32 +177,69 @@ impl Control {
         }
     }
 
+    /// Has the guest raise `KeyboardInterrupt` in the call under way, once; nothing when there is none.
+    pub(crate) fn interrupt(self: &Arc<Self>) -> Result<()> {
+        let now = Instant::now();
+        let id = {
+            let mut state = self.lock();
+            let Some(call) = &mut state.call else { return Ok(()) };
+            call.interrupted = true;
+            call.id
+        };
+        match self.remind(id, now) {
+            Some(next) => WATCHER.add(next, id, self),
+            None => Ok(()),
+        }
+    }
+
     /// Asks the guest to end a call, and gives it up when it is over its time of grace; when to do so again.
     fn remind(&self, call: u64, now: Instant) -> Option<Instant> {
         let mut state = self.lock();
         let current = state.call.as_mut().filter(|current| current.id == call)?;
+        let late = current.deadline.is_some_and(|deadline| now >= deadline);
+        if current.stopped.is_none() && !late {
+            let deadline = current.deadline;
+            if !current.interrupted {
+                return deadline;
+            }
+            // Who waits goes on at once, and has to find it.
+            if let Some(word) = state.word {
+                word.interrupt();
+            }
+            self.go_to(Stage::Stopping);
+            return Some((now + REMINDER).min(deadline.unwrap_or(now + REMINDER)));
+        }
         let (_, since) = *current.stopped.get_or_insert((Reason::TimeLimit, now));
         let paused = current.raised.is_some_and(|raised| now.saturating_duration_since(raised) < PAUSE);
         // Who cannot be asked cannot answer either.
         let over = now.saturating_duration_since(since) >= GRACE || state.word.is_none();
-        let stage = if over { Stage::Abandoned } else { Stage::Stopping };
-        self.stage.send_if_modified(|current| std::mem::replace(current, stage) != stage);
         if let Some(word) = state.word
             && (over || !paused)
         {
             word.interrupt();
         }
+        self.go_to(if over { Stage::Abandoned } else { Stage::Stopping });
         if over && let Some(engine) = self.epochs.as_ref().and_then(EngineWeak::upgrade) {
             engine.increment_epoch();
         }
         Some(now + REMINDER)
     }
 
-    /// Takes note that the guest raises the exception that it was asked for.
-    pub(crate) fn raised(&self, now: Instant) {
-        if let Some(call) = &mut self.lock().call {
-            call.raised = Some(now);
+    fn go_to(&self, stage: Stage) {
+        self.stage.send_if_modified(|current| std::mem::replace(current, stage) != stage);
+    }
+
+    /// Takes note that the guest raises the exception that it was asked for; tells which it is.
+    pub(crate) fn raised(&self, now: Instant) -> Raise {
+        let mut state = self.lock();
+        let Some(call) = &mut state.call else { return Raise::Stopped };
+        if std::mem::take(&mut call.interrupted) && call.stopped.is_none() {
+            // The code may go on.
+            self.go_to(Stage::Running);
+            return Raise::Interrupt;
         }
+        call.raised = Some(now);
+        Raise::Stopped
     }
 
     pub(crate) fn stage(&self) -> Stage {
@@ -362,6 +419,15 @@ impl Canceller {
     /// When the thread cannot be started that sees to it.
     pub fn cancel(&self) -> Result<()> {
         self.0.cancel()
+    }
+
+    /// Raises `KeyboardInterrupt` in the code of the call under way, as Ctrl-C does in `python3`: the code may catch it and
+    /// go on. Without a call nothing happens, nor while native code runs that does not return to Python.
+    ///
+    /// # Errors
+    /// When the thread cannot be started that sees to it.
+    pub fn interrupt(&self) -> Result<()> {
+        self.0.interrupt()
     }
 }
 

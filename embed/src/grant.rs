@@ -13,8 +13,8 @@ use crate::setters::setters;
 
 /// One directory of the embedder that the guest sees under a path of its own.
 ///
-/// Written `HOST::GUEST` or `HOST::GUEST:ro`, where `HOST` is a directory of the embedder and
-/// `GUEST` an absolute path in the guest.
+/// Written `HOST::GUEST` or `HOST::GUEST:ro`, where `HOST` is a directory of the embedder and `GUEST` an absolute path in
+/// the guest; without `::GUEST`, the guest sees it under its own absolute path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Grant {
@@ -27,15 +27,31 @@ pub struct Grant {
     pub read_only: bool,
 }
 
-const FORM: &str = "a grant is written `HOST::GUEST` or `HOST::GUEST:ro`, such as `./data::/data:ro`";
+const FORM: &str =
+    "a grant is written `HOST`, `HOST:ro`, `HOST::GUEST` or `HOST::GUEST:ro`, such as `./data::/data:ro`";
 
 impl FromStr for Grant {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
         let malformed = |message: String| Error::Malformed(Message::new(message).hint(FORM));
-        let Some((embedder_path, rest)) = text.split_once("::") else {
-            return Err(malformed(format!("expected `::` in the grant `{text}`")));
+        let own;
+        let (embedder_path, rest) = match text.split_once("::") {
+            Some(parts) => parts,
+            None => {
+                let (path, mode) = match text.rsplit_once(':') {
+                    Some((path, mode @ ("ro" | "rw"))) => (path, mode),
+                    _ => (text, "rw"),
+                };
+                if path.contains(':') {
+                    return Err(malformed(format!("expected `::` in the grant `{text}`")));
+                }
+                let guest = own_path(path).filter(|guest| !guest.contains(':'));
+                let message =
+                    || format!("the directory of the grant `{text}` has no path that a guest can have");
+                own = format!("{}:{mode}", guest.ok_or_else(|| malformed(message()))?);
+                (path, own.as_str())
+            }
         };
         if embedder_path.is_empty() {
             return Err(malformed(format!("the grant `{text}` names no directory of the embedder")));
@@ -69,6 +85,17 @@ impl FromStr for Grant {
             read_only,
         })
     }
+}
+
+/// The absolute path of a directory, without `.` and `..`; none that a guest could not have.
+fn own_path(path: &str) -> Option<String> {
+    let path = std::path::absolute(path).ok()?;
+    let path = if path.components().any(|part| part == std::path::Component::ParentDir) {
+        path.canonicalize().ok()?
+    } else {
+        path
+    };
+    path.to_str().map(str::to_owned)
 }
 
 setters!(Grant { read_only: bool });
@@ -208,9 +235,35 @@ mod tests {
     }
 
     #[test]
+    fn alone_a_directory_has_its_own_path() {
+        let here = std::env::current_dir().unwrap();
+        for (text, guest, read_only) in [
+            (".", here.clone(), false),
+            ("./a/../src:ro", here.join("src"), true),
+            ("src/", here.join("src"), false),
+            ("/nonexistent/x:rw", "/nonexistent/x".into(), false),
+        ] {
+            let text = text.replace("a/../", "src/../");
+            let grant: Grant = text.parse().unwrap();
+            assert_eq!(
+                (grant.guest_path.as_str(), grant.read_only),
+                (guest.to_str().unwrap(), read_only),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
     fn says_what_is_wrong() {
         for (text, message) in [
             ("/a:/b", "expected `::` in the grant `/a:/b`"),
+            ("a:ro:rw", "expected `::` in the grant `a:ro:rw`"),
+            ("", "the grant `` names no directory of the embedder"),
+            ("/", "the grant `/` would hide the guest's root"),
+            (
+                "../nonexistent/..",
+                "the directory of the grant `../nonexistent/..` has no path that a guest can have",
+            ),
             ("::/b", "the grant `::/b` names no directory of the embedder"),
             ("/a::b", "expected an absolute guest path in the grant `/a::b`"),
             ("/a::", "expected an absolute guest path in the grant `/a::`"),

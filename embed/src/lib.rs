@@ -40,7 +40,7 @@ pub use engine::{Compiling, Embedder, EmbedderOptions, OnCompile, Pooling, Stack
 pub use failure::{Error, Result};
 pub use grant::Grant;
 pub use image::Image;
-pub use limits::{Limits, format_size, parse_duration, parse_size};
+pub use limits::{Limits, format_duration, format_size, parse_duration, parse_size};
 pub use output::Output;
 pub use pool::Pool;
 pub use session::{Callback, CallbackResult, Input, Session, SessionOptions, TraceEvent};

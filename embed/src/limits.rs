@@ -36,6 +36,10 @@ pub struct Limits {
     /// goes beyond it is not written, which a Python program sees as `OSError` (`ENOSPC`). Each answer of a call, and each
     /// traceback, is cut at this length, too.
     pub max_output: Option<u64>,
+    /// The most that the files of an instance in memory (`/tmp`, `/home/sandbox`) may have, in bytes, with their names and
+    /// bookkeeping. What goes beyond it is not written, which a Python program sees as `OSError` (`ENOSPC`). Without it, it
+    /// is 256 MiB.
+    pub max_tmp: Option<u64>,
     /// The most that an instance may pass to the embedder at once, in bytes: a snapshot, or the arguments of all callbacks
     /// under way. More arguments are refused; a snapshot that is larger ends the session with
     /// [`Error::TransferLimit`]. Without it, it is 1 GiB.
@@ -48,6 +52,7 @@ setters!(Limits {
     max_memory: Option<u64>,
     max_table: Option<u64>,
     max_output: Option<u64>,
+    max_tmp: Option<u64>,
     max_transfer: Option<u64>,
 });
 
@@ -69,6 +74,7 @@ impl Limits {
             max_memory: Some(256 << 20),
             max_table: Some(1 << 17),
             max_output: Some(1 << 20),
+            max_tmp: None,
             max_transfer: Some(16 << 20),
         }
     }
@@ -217,7 +223,8 @@ fn split_unit(text: &str) -> (&str, &str) {
 }
 
 /// A duration as told to the user, such as `1.5 s`.
-pub(super) fn format_duration(duration: Duration) -> String {
+#[must_use]
+pub fn format_duration(duration: Duration) -> String {
     if duration < Duration::from_secs(1) {
         format!("{} ms", duration.as_millis())
     } else {

@@ -1,7 +1,8 @@
 //! One instance: its options, its exports as methods.
 
-use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::control::{CallGuard, Canceller, Control, Raced, Reason, Stage, race};
 use crate::error::Error as Message;
 use crate::exports::Sandbox;
 use crate::failure::{Error, Result};
+use crate::files;
 use crate::grant::Grant;
 use crate::image::Image;
 use crate::limits::{Limits, MemoryLimiter};
@@ -244,7 +246,8 @@ impl Session {
         restored.map_err(|reason| Error::Refused(cut(reason, self.limits.max_output)))
     }
 
-    /// Forgets the session's globals.
+    /// Ends the session's program as `python3` ends one (`atexit`, finalisers, open files), and begins an empty one.
+    /// Imported modules stay imported.
     ///
     /// # Errors
     /// When the guest stops without an answer, or is stopped.
@@ -260,6 +263,26 @@ impl Session {
         let cleared =
             self.call(async |sandbox, accessor| Ok(Ok(sandbox.clear_state(accessor).await?))).await?;
         cleared.map_err(Error::Refused)
+    }
+
+    /// Ends the session's program as `python3` ends one (`atexit`, finalisers, open files), then the session.
+    ///
+    /// A session that is only dropped is ended where it is. What its code wrote to files is written out after each
+    /// [`Session::execute`] that ends; what a file object still holds when a limit or a drop ends the guest in the middle
+    /// of a call is lost, see [`Session::files_being_written`].
+    ///
+    /// # Errors
+    /// When the guest stops without an answer, or is stopped.
+    pub fn close(mut self) -> Result<()> {
+        self.clear_state()
+    }
+
+    /// As [`Session::close`].
+    ///
+    /// # Errors
+    /// As [`Session::close`].
+    pub async fn close_async(mut self) -> Result<()> {
+        self.clear_state_async().await
     }
 
     /// What was written to standard output so far, if it is captured.
@@ -290,6 +313,12 @@ impl Session {
     #[must_use]
     pub fn output_refused(&self) -> Option<u64> {
         self.budget.overrun()
+    }
+
+    /// The embedder's files that the guest has open for writing. After a call that was stopped without an answer, they lack
+    /// what the guest still held of them. Known on Linux only.
+    pub fn files_being_written(&mut self) -> Vec<PathBuf> {
+        files::being_written(&mut self.store.data_mut().table)
     }
 
     /// Whether further calls can succeed: after a call that was stopped, if the guest ended it by itself.
@@ -375,9 +404,10 @@ async fn limited<R>(
         if let (Some(reason), true) = (reason, error.downcast_ref::<Abandoned>().is_some()) {
             return Error::stopped(reason, timeout, String::new());
         }
-        match (Error::of_wasmtime(&error), store.data().memory.overrun()) {
-            (Error::Trap { .. }, Some((limit, wanted))) => Error::memory_limit(limit, wanted),
-            (error, _) => error,
+        match (Error::of_wasmtime(&error), store.data().memory.overrun(), store.data().exit_status) {
+            (Error::Trap { .. }, Some((limit, wanted)), _) => Error::memory_limit(limit, wanted),
+            (Error::Exit(_), _, Some(status)) => Error::Exit(status),
+            (error, ..) => error,
         }
     });
     if let Err(error) = &result {
@@ -420,10 +450,12 @@ fn guest(
     blocks: bool,
 ) -> Result<Guest> {
     let mut wasi = WasiCtxBuilder::new();
-    let announcement = match options.limits.max_output {
-        Some(limit) => Cow::Owned(format!("{announcement} output={limit}")),
-        None => Cow::Borrowed(announcement),
-    };
+    let mut announcement = announcement.to_owned();
+    for (word, limit) in [("output", options.limits.max_output), ("tmp", options.limits.max_tmp)] {
+        if let Some(limit) = limit {
+            let _ = write!(announcement, " {word}={limit}");
+        }
+    }
     // On an executor of its own with one guest, nothing is gained by handing file calls over to other threads.
     wasi.allow_blocking_current_thread(blocks)
         .envs(&options.env)
@@ -450,5 +482,6 @@ fn guest(
         output: Arc::clone(budget),
         transfer: options.limits.transfer(),
         in_flight: Arc::default(),
+        exit_status: None,
     })
 }

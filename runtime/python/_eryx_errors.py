@@ -6,6 +6,7 @@ import sys
 #: File names of the session's own code, one for each call of `execute`.
 SESSION_PREFIX = "<execute-"
 _OWN_PREFIX = "<eryx "
+_PROGRAM = "<eryx _eryx_program>"
 # Some frames of ours stand between the session's code and the exception only because the code ran
 # as a task; natively they would not be there.
 _LOOP_PARTS = ("/asyncio/base_events.py", "/asyncio/runners.py")
@@ -73,6 +74,9 @@ def _strip(report):
 
 
 def _stripped(frames):
+    # What runs a whole program stands for the call; the program comes below it.
+    last = max((i for i, f in enumerate(frames) if f.filename == _PROGRAM), default=-1)
+    frames = frames[last + 1 :]
     # Without any frame of the session (a deadlock, say) what is left is all ours.
     first = next((i for i, f in enumerate(frames) if f.filename.startswith(SESSION_PREFIX)), len(frames))
     if all(_is_driver(f) for f in frames[:first]):
@@ -81,4 +85,18 @@ def _stripped(frames):
 
 
 def _is_driver(frame):
-    return frame.filename.startswith(_OWN_PREFIX) or frame.filename.endswith(_LOOP_PARTS)
+    return _is_driver_file(frame.filename)
+
+
+def _is_driver_file(filename):
+    return filename.startswith(_OWN_PREFIX) or filename.endswith(_LOOP_PARTS)
+
+
+def own_traceback(traceback):
+    """The part of a traceback that is the program's; the call that runs the program is none of it."""
+    while traceback is not None:
+        filename = traceback.tb_frame.f_code.co_filename
+        if not (_is_driver_file(filename) or filename.startswith(SESSION_PREFIX)):
+            return traceback
+        traceback = traceback.tb_next
+    return None

@@ -32,7 +32,8 @@ def prepare():
 
 def find_duties():
     """Finds what instances have to do. Which modules there are is known by now, so that none of them has to look."""
-    _duties[:] = [salt_xml] if "pyexpat" in sys.modules else []
+    duties = {"pyexpat": salt_xml, "multiprocessing.process": _renew_key}
+    _duties[:] = [duty for module, duty in duties.items() if module in sys.modules]
 
 
 def refresh():
@@ -59,6 +60,12 @@ def salt_xml():
     Python takes their salt from the secret of its hashes, which has to stay as it was saved.
     """
     _eryx.salt_xml(os.urandom(8))
+
+
+def _renew_key():
+    """Gives the process another key by which `multiprocessing` knows its own."""
+    process = sys.modules["multiprocessing.process"]
+    process.current_process().authkey = os.urandom(32)
 
 
 def _forget():

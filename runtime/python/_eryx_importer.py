@@ -10,8 +10,6 @@ from _frozen_importlib_external import PathFinder
 
 import _eryx
 
-#: What takes the place of a module of CPython where the embedder makes connections.
-_NETWORK = ("_socket", "_ssl")
 
 
 class Importer:
@@ -25,7 +23,7 @@ class Importer:
             import _eryx_fresh
 
             _eryx_fresh.salt_xml()
-        if name in _NETWORK and not _eryx.has_import("eryx:net/tcp#connect"):
+        if name == "_ssl" and not _eryx.has_import("eryx:net/tcp#connect"):
             return None
         if _eryx.source(name) is None:
             return None

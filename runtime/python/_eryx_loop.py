@@ -9,6 +9,7 @@ anything, and calls that use `asyncio.run` work there as they do elsewhere. The 
 meanwhile.
 """
 
+import _thread
 import contextlib
 import functools
 import sys
@@ -221,13 +222,31 @@ def _needs_threads(executor):
 _session_loop = None
 
 
-def run(coroutine):
-    """Runs the session's top-level coroutine on the session's loop, then ends what it left behind."""
+def _the_loop():
     global _session_loop
     if _session_loop is None or _session_loop.is_closed():
         _session_loop = Loop()
-    loop = _session_loop
-    events.set_event_loop(loop)
+    events.set_event_loop(_session_loop)
+    return _session_loop
+
+
+@contextlib.contextmanager
+def running():
+    """Makes asyncio think that the session's loop runs; ends what is left of its tasks afterwards."""
+    loop = _the_loop()
+    events._set_running_loop(loop)
+    loop._thread_id = _thread.get_ident()
+    try:
+        yield
+    finally:
+        loop._thread_id = None
+        events._set_running_loop(None)
+        _end_tasks(loop, None)
+
+
+def run(coroutine):
+    """Runs the session's top-level coroutine on the session's loop, then ends what it left behind."""
+    loop = _the_loop()
     task = loop.create_task(coroutine, name="execute")
     try:
         return loop.run_until_complete(task)

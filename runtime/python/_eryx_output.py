@@ -36,10 +36,13 @@ class Tee(io.RawIOBase):
         super().close()
 
     def fileno(self):
+        if self._reports:
+            # Nothing that is written to the descriptor would reach the embedder.
+            raise io.UnsupportedOperation("fileno")
         return self._fd
 
     def isatty(self):
-        return not self.closed and os.isatty(self._fd)
+        return not (self.closed or self._reports) and os.isatty(self._fd)
 
     def write(self, data):
         if self.closed:
@@ -96,6 +99,18 @@ def adopt():
     sys.stdout = sys.stderr = None
     install()
     del old
+
+
+def stream(unbuffered):
+    """From now on output only goes out: nothing is kept, and what is no terminal gets it in blocks, as natively."""
+    global _kept
+    _kept = ()
+    _stdout.reconfigure(line_buffering=_stdout.isatty(), write_through=unbuffered)
+
+
+def answer(text):
+    """Has the call return this in the place of what was printed."""
+    _copies[1] = text.encode()
 
 
 def begin():

@@ -18,6 +18,7 @@ import types
 from collections import deque
 
 import _eryx
+import _eryx_entropy
 import _eryx_errors
 import _eryx_fresh
 import _eryx_loop  # noqa: F401
@@ -34,31 +35,45 @@ _NOTHING = bytes([opcode.opmap["NOP"], 0])
 
 
 def prepare():
-    """Does what the JSON on standard input asks for.
+    """Does what the parts on standard input ask for: each is its size in bytes, a blank, and a JSON object with one key.
 
-    `imports` are names of modules to import, `setup` is code that is run as `execute` would run it. Modules
-    of ours that calls need have been imported with this one.
+    `import` names a module to import, `setup` is code that is run as `execute` would run it. Each part is read when its
+    turn comes, so that the build tool knows what goes on. Modules of ours that calls need have been imported with this
+    one.
     """
-    request = b""
-    while chunk := os.read(0, 1 << 16):
-        request += chunk
-    request = json.loads(request)
     failures = []
-    for name in request["imports"]:
+    _eryx_entropy.watch()
+    while part := _read_part():
+        [(kind, value)] = json.loads(part).items()
         try:
-            importlib.import_module(name)
-        except BaseException:
-            failures.append(f"importing `{name}` failed\n{traceback.format_exc()}")
-    if not failures and request["setup"]:
-        try:
-            _eryx_session._session.run(request["setup"])
+            if kind == "import":
+                importlib.import_module(value)
+            elif not failures:
+                _eryx_session._session.run(value)
         except BaseException as error:
-            failures.append(f"the set-up failed\n{_eryx_errors.describe(error)}")
+            if kind == "import":
+                failures.append(f"importing `{value}` failed\n{traceback.format_exc()}")
+            else:
+                failures.append(f"the set-up failed\n{_eryx_errors.describe(error)}")
+    drawn = _eryx_entropy.stop()
+    if drawn and not failures:
+        failures.append("random bytes were drawn that all instances would share\n" + "\n".join(drawn))
     if failures:
         _eryx_session.flush()
         raise RuntimeError("\n".join(failures))
     _gather()
     settle()
+
+
+def _read_part():
+    """Reads the next part, and nothing of what comes after it; empty at the end."""
+    size = b""
+    while (byte := os.read(0, 1)) not in (b"", b" "):
+        size += byte
+    part = b""
+    while chunk := os.read(0, int(size or 0) - len(part)):
+        part += chunk
+    return part
 
 
 def settle():

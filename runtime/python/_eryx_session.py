@@ -12,6 +12,7 @@ from collections import deque
 
 import _eryx
 import _eryx_callbacks
+import _eryx_end
 import _eryx_errors
 import _eryx_fresh
 import _eryx_output
@@ -58,6 +59,11 @@ class Session:
     @property
     def namespace(self):
         return self.module.__dict__
+
+    def has_globals(self):
+        """Tells whether there are globals of the session's own code."""
+        fixed = new_module().__dict__
+        return any(name not in fixed and not self.callbacks.owns(name, value) for name, value in self.namespace.items())
 
     def adopt(self, module):
         """Makes a module the session's `__main__`."""
@@ -116,7 +122,16 @@ def file_name(number):
 
 def _evaluate(code, namespace):
     # Not `exec`: the code may be a coroutine, which `eval` hands back.
-    result = eval(code, namespace)
+    if _session.has_options and not code.co_flags & _COROUTINE and "asyncio" in code.co_names:
+        import asyncio  # noqa: F401 (its import installs our loop)
+
+        import _eryx_loop
+
+        # In such a world all code runs in the session's loop.
+        with _eryx_loop.running():
+            result = eval(code, namespace)
+    else:
+        result = eval(code, namespace)
     if code.co_flags & _COROUTINE:
         import asyncio  # noqa: F401 (its import installs our loop)
 
@@ -201,9 +216,11 @@ def execute(source):
             _eryx.release_reserve()
         # An embedder that gets the output in parts expects of `sys.exit()` that it ends the code well.
         if not (session.output_fields and _eryx_errors.exits_well(error)):
-            failure = _eryx.stoppable(_describe, error)
+            failure = _eryx.stoppable(_describe, error, bool(session.output_fields))
         else:
             _eryx_output.flush()
+    if _eryx.has_writers():
+        _eryx.stoppable(_eryx_end.write_files)
     stdout, stderr = (b"", b"") if _eryx_output.is_silent() else _eryx.stoppable(_eryx_output.end)
     if not session.output_fields:
         return (True, _cut(stdout)) if failure is None else (False, _cut(failure))
@@ -230,9 +247,12 @@ def _cut(text):
     return encoded[:limit] + b"\n[cut here: the limit of output was reached]\n"
 
 
-def _describe(error):
+def _describe(error, names_exit):
     # Before the traceback, as python3 does.
     _eryx_output.flush()
+    if names_exit and isinstance(error, SystemExit):
+        # Standard error is not where an embedder of such a world looks.
+        return f"SystemExit: {error.code}"
     return _eryx_errors.describe(error)
 
 
@@ -296,8 +316,11 @@ def restore_state(data):
 
 
 def clear_state():
-    """Forgets the globals; imported modules stay imported."""
-    _session.adopt(new_module())
+    """Ends the session's program as python3 ends one, and begins an empty one; imported modules stay imported."""
+    try:
+        _eryx.stoppable(_eryx_end.end, _session, new_module())
+    except BaseException:
+        pass  # the embedder has stopped it, and knows
 
 
 _session = None

@@ -102,18 +102,12 @@ def _pack(body):
 def restore(session, data):
     """Replaces the session's globals; raises and leaves them alone if the data does not fit."""
     body = _check(data)
-    module = new_module()
-    previous = sys.modules.get("__main__")
-    # Classes are looked up through their module while they are rebuilt.
-    sys.modules["__main__"] = module
     try:
-        sources, calls = _load(body, module)
+        module, (sources, calls) = _loaded(body, _load)
     except SnapshotError:
         raise
     except BaseException as error:
         raise SnapshotError(f"cannot restore: {type(error).__qualname__}: {error}") from error
-    finally:
-        sys.modules["__main__"] = previous
     session.adopt(module)
     session.forget_code()
     for name, source in sources.items():
@@ -162,6 +156,18 @@ def _difference(variant):
     return ", ".join(told)
 
 
+def _loaded(body, load):
+    """Returns a new module that `load` has filled from a body, and what it returned."""
+    module = new_module()
+    previous = sys.modules.get("__main__")
+    # Classes are looked up through their module while they are rebuilt.
+    sys.modules["__main__"] = module
+    try:
+        return module, load(body, module)
+    finally:
+        sys.modules["__main__"] = previous
+
+
 def _dump(session, values):
     code, data = {}, {}
     for name, value in values.items():
@@ -171,11 +177,13 @@ def _dump(session, values):
     with _eryx_values.hidden_main():
         pickler.dump((dict(session.sources), session.calls))
         _dump_part(pickler, code)
-        if code:
-            # Whether a class can be rebuilt is known only once it has been: its metaclass decides.
-            _load_definitions(buffer.getvalue())
         _dump_part(pickler, data)
-    return buffer.getvalue()
+    body = buffer.getvalue()
+    if code or pickler.met_instances:
+        # Whether these can be rebuilt is known only once they have been: a metaclass decides, or what a class makes of
+        # its arguments.
+        _loaded(body, _load)
+    return body
 
 
 def _dump_part(pickler, values):
@@ -214,8 +222,7 @@ def _is_count(value):
     return type(value) is int and 0 <= value < 2**53
 
 
-def _load_definitions(body):
-    module = new_module()
+def _load_one(body, module):
     unpickler = _eryx_values.Unpickler(io.BytesIO(body), module)
     unpickler.load()
     _load_part(unpickler)
@@ -233,17 +240,23 @@ def _problems(session, values):
     """Tries every global on its own; returns what is wrong with each that fails."""
     problems = {}
     for name, value in values.items():
-        pickler = None
+        pickler, saved = None, False
         try:
             buffer = io.BytesIO()
             pickler = _eryx_values.Pickler(buffer, session.namespace)
             with _eryx_values.hidden_main():
                 pickler.dump(None)
                 _dump_part(pickler, {name: value})
-                if _eryx_values.is_definition(value):
-                    _load_definitions(buffer.getvalue())
+            saved = True
+            _loaded(buffer.getvalue(), _load_one)
+        except (SystemExit, KeyboardInterrupt):
+            raise  # the code wants an end, not that its value is left out
         except BaseException as error:
-            problems[name] = _reason(pickler, value, error)
+            if saved and not isinstance(error, RecursionError):
+                told = f"{type(error).__qualname__}: {error}"
+                problems[name] = f"{_eryx_values.kind_of(value)} that cannot be restored: {told}"
+            else:
+                problems[name] = _reason(pickler, value, error)
     return problems
 
 

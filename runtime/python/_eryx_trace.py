@@ -53,7 +53,8 @@ def _report(kind, code, line, **details):
 def _on_call(code, offset):
     if not code.co_filename.startswith(SESSION_PREFIX):
         return _MONITOR.DISABLE
-    _report("call", code, code.co_firstlineno)
+    # The code of a module has no line that calls it.
+    _report("call", code, 0 if code.co_name == "<module>" else code.co_firstlineno)
 
 
 def _on_line(code, line):
@@ -82,8 +83,11 @@ def report_callback(kind, name):
         _eryx.report_trace(0, json.dumps({"type": kind, "name": name}), "{}")
 
 
+# As with `sys.settrace`, code that waits returns, and is called again.
 _HANDLERS = {
     _EVENTS.PY_START: _on_call,
+    _EVENTS.PY_RESUME: _on_call,
+    _EVENTS.PY_YIELD: _on_return,
     _EVENTS.LINE: _on_line,
     _EVENTS.PY_RETURN: _on_return,
     _EVENTS.RAISE: _on_raise,

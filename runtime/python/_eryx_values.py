@@ -62,6 +62,12 @@ def hidden_main():
         sys.modules["__main__"] = main
 
 
+def _is_known(cls):
+    """Whether what instances of a class give for a pickle is taken back by it."""
+    package = (getattr(cls, "__module__", None) or "").partition(".")[0]
+    return package == "numpy" or (package in sys.stdlib_module_names and not issubclass(cls, BaseException))
+
+
 class Pickler(pickle.Pickler):
     """Saves by value what the session defined."""
 
@@ -69,6 +75,8 @@ class Pickler(pickle.Pickler):
         super().__init__(file, protocol=5)
         #: The object that was taken apart last: when saving fails, it is the one that could not be.
         self.last = None
+        #: Whether there were instances of classes that may fail to take back what they gave.
+        self.met_instances = False
         self._namespace = namespace
         self._sentinels = _sentinels()
         self._foreign_globals = {}
@@ -89,7 +97,10 @@ class Pickler(pickle.Pickler):
         if isinstance(obj, type):
             return NotImplemented if _importable(obj) else self._reduce_class(obj)
         reduce = _REDUCERS.get(type(obj))
-        return NotImplemented if reduce is None else reduce(self, obj)
+        if reduce is not None:
+            return reduce(self, obj)
+        self.met_instances = self.met_instances or not _is_known(type(obj))
+        return NotImplemented
 
     def _reduce_function(self, function):
         callback = getattr(function, "__eryx_callback__", None)

@@ -1,6 +1,6 @@
 """Sockets over connections that the embedder makes: takes the place of CPython's `_socket`.
 
-The importer offers it in worlds that import `eryx:net/tcp`. The embedder resolves names, keeps the policy of what may
+In worlds that do not import `eryx:net/tcp` there are none, and an OSError says so. The embedder resolves names, keeps the policy of what may
 be reached, and bounds every timeout; a guest can only connect. So `getaddrinfo` hands a name on as it is, a socket of
 timeout 0 waits a millisecond in the place of none, and what is for servers and datagrams is refused.
 """
@@ -29,6 +29,8 @@ for _class in (herror, gaierror):
 
 has_ipv6 = True
 CAPI = None
+_HAS_NETWORK = _eryx.has_import("eryx:net/tcp#connect")
+_NO_NETWORK = "this sandbox has no network"
 
 # The numbers are Linux's.
 AF_UNSPEC, AF_UNIX, AF_INET, AF_INET6 = 0, 1, 2, 10
@@ -43,7 +45,7 @@ TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT = 1, 4, 
 SHUT_RD, SHUT_WR, SHUT_RDWR = 0, 1, 2
 MSG_OOB, MSG_PEEK, MSG_WAITALL, MSG_DONTWAIT, MSG_NOSIGNAL = 1, 2, 0x100, 0x40, 0x4000
 AI_PASSIVE, AI_CANONNAME, AI_NUMERICHOST, AI_V4MAPPED, AI_ALL, AI_ADDRCONFIG, AI_NUMERICSERV = 1, 2, 4, 8, 16, 32, 1024
-EAI_BADFLAGS, EAI_NONAME, EAI_FAIL, EAI_FAMILY, EAI_SOCKTYPE, EAI_SERVICE = -1, -2, -4, -6, -7, -8
+EAI_BADFLAGS, EAI_NONAME, EAI_AGAIN, EAI_FAIL, EAI_FAMILY, EAI_SOCKTYPE, EAI_SERVICE = -1, -2, -3, -4, -6, -7, -8
 NI_NUMERICHOST, NI_NUMERICSERV, NI_NOFQDN, NI_NAMEREQD, NI_DGRAM = 1, 2, 4, 8, 16
 INADDR_ANY, INADDR_LOOPBACK, INADDR_BROADCAST, INADDR_NONE = 0, 0x7F000001, 0xFFFFFFFF, 0xFFFFFFFF
 
@@ -93,6 +95,8 @@ class Descriptor:
 
 def call(layer, function, *arguments):
     """Calls a function of `eryx:net`; its error becomes an exception."""
+    if not _HAS_NETWORK:
+        raise OSError(errno.ENETUNREACH, _NO_NETWORK)
     succeeded, value = _eryx.call(f"eryx:net/{layer}#{function}", *arguments)
     if succeeded:
         return value
@@ -368,8 +372,19 @@ def getaddrinfo(host, port, family=0, type=0, proto=0, flags=0):
     found = AF_INET6 if ":" in host else AF_INET
     if family not in (0, found):
         raise gaierror(EAI_FAMILY, "Address family for hostname not supported")
+    if not _HAS_NETWORK:
+        _refuse_name(host, found)
     address = (host, port) if found == AF_INET else (host, port, 0, 0)
     return [(found, SOCK_STREAM, IPPROTO_TCP, host if flags & AI_CANONNAME else "", address)]
+
+
+def _refuse_name(host, family):
+    """Raises an error for a name that nobody will resolve."""
+    try:
+        inet_pton(family, host)
+    except OSError:
+        if host != "localhost":
+            raise gaierror(EAI_AGAIN, f"{_NO_NETWORK} that knows the name {host!r}") from None
 
 
 def getnameinfo(address, flags):

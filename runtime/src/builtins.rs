@@ -22,11 +22,14 @@ const INVOKE: &str = "invoke";
 const SOURCES: &[(&str, &str)] = &[
     ("eryx", include_str!("../python/eryx.py")),
     ("_eryx_callbacks", include_str!("../python/_eryx_callbacks.py")),
+    ("_eryx_end", include_str!("../python/_eryx_end.py")),
+    ("_eryx_entropy", include_str!("../python/_eryx_entropy.py")),
     ("_eryx_errors", include_str!("../python/_eryx_errors.py")),
     ("_eryx_fresh", include_str!("../python/_eryx_fresh.py")),
     ("_eryx_loop", include_str!("../python/_eryx_loop.py")),
     ("_eryx_output", include_str!("../python/_eryx_output.py")),
     ("_eryx_prepare", include_str!("../python/_eryx_prepare.py")),
+    ("_eryx_program", include_str!("../python/_eryx_program.py")),
     ("_eryx_schema", include_str!("../python/_eryx_schema.py")),
     ("_eryx_session", include_str!("../python/_eryx_session.py")),
     ("_eryx_snapshot", include_str!("../python/_eryx_snapshot.py")),
@@ -58,6 +61,7 @@ static METHODS: &[Method] = &[
         streams_touched,
     ),
     Method::new(c"streams_flushed", c"Tells that all streams that matter are flushed.", streams_flushed),
+    Method::new(c"has_writers", c"Whether files are open for writing.", has_writers),
     Method::new(c"python_tracing", c"Whether the embedder wants this execution traced.", python_tracing),
     Method::new(c"has_import", c"Whether the world has an import of that name.", has_import),
     Method::new(c"result_fields", c"The names of the fields that an export returns.", result_fields),
@@ -71,6 +75,7 @@ static METHODS: &[Method] = &[
     Method::new(c"poll", c"A call that has returned, as `wait`, or None.", poll),
     Method::new(c"cancel", c"Cancels the call of a subtask.", cancel),
     Method::new(c"yield_now", c"Lets the embedder run.", yield_now),
+    Method::new(c"configure", c"Sets an option of the running interpreter, see `PyConfig_Set`.", configure),
     Method::new(c"salt_xml", c"Sets the salt that XML parsers get for their hashes.", salt_xml),
     Method::new(c"begin_anew", c"Has what comes lie side by side, behind an address: that.", begin_anew),
     Method::new(c"fill_holes", c"Takes what is free below an address.", fill_holes),
@@ -97,6 +102,7 @@ export_to_python! {
     report_output => send_output;
     streams_touched => look_at_streams;
     streams_flushed => forget_streams;
+    has_writers => look_for_writers;
     python_tracing => wants_tracing;
     has_import => look_for_import;
     result_fields => read_result_fields;
@@ -106,6 +112,7 @@ export_to_python! {
     poll => look_for_call;
     cancel => cancel_call;
     yield_now => let_others_run;
+    configure => set_option;
     salt_xml => set_salt;
     begin_anew => begin_heap_anew;
     fill_holes => fill_heap;
@@ -165,6 +172,10 @@ fn forget_streams(_: &[Object]) -> Result<Object> {
     Ok(Object::none())
 }
 
+fn look_for_writers(_: &[Object]) -> Result<Object> {
+    Object::bool(component::vfs_has_writers())
+}
+
 /// The first of the execution options; the second is a hint that needs nothing of us.
 fn wants_tracing(_: &[Object]) -> Result<Object> {
     const NAME: &str = "get-execution-options";
@@ -210,6 +221,14 @@ fn cancel_call(arguments: &[Object]) -> Result<Object> {
 
 fn let_others_run(_: &[Object]) -> Result<Object> {
     component::thread_yield();
+    Ok(Object::none())
+}
+
+fn set_option(arguments: &[Object]) -> Result<Object> {
+    let [name, value] = arguments else {
+        return Err(Error::new("expected the name of an option and its value"));
+    };
+    python::configure(&name.to_text()?, value)?;
     Ok(Object::none())
 }
 

@@ -13,7 +13,7 @@ use crate::command;
 use crate::convert;
 use crate::error::{Error, Result};
 use crate::ffi::bindings::RawWorld;
-use crate::ffi::c;
+use crate::ffi::{c, component};
 use crate::memory;
 use crate::preinit;
 use crate::python::{self, Begun, Config, Object};
@@ -236,6 +236,11 @@ pub fn look_at_environment() {
         for word in value.to_str().unwrap_or_default().split(' ') {
             match word.split_once('=') {
                 Some(("stack", size)) => stack::set(size.parse().ok()),
+                Some(("tmp", size)) => {
+                    if let Ok(size) = size.parse() {
+                        component::vfs_quota(size);
+                    }
+                }
                 Some(("output", size)) => {
                     ANSWER.store(size.parse().unwrap_or(usize::MAX), Ordering::Relaxed);
                 }

@@ -1,5 +1,6 @@
 //! Python's objects, configuration and functions in safe form: an owned reference on top of the C API.
 
+use alloc::ffi::CString;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::{CStr, c_char, c_int, c_long, c_void};
@@ -352,6 +353,17 @@ pub fn salt_xml(salt: &[u8]) {
     bytes.iter_mut().zip(salt).for_each(|(byte, new)| *byte = *new);
     // SAFETY: there is one thread, and Python reads the salt only when it makes a parser.
     unsafe { _Py_HashSecret.xml = bytes };
+}
+
+/// Sets an option of the running interpreter, see `PyConfig_Set`.
+///
+/// # Errors
+/// What Python raised: the option is not there, cannot be changed, or takes another type.
+pub fn configure(name: &str, value: &Object) -> Result<()> {
+    let name = CString::new(name).map_err(|_| Error::new("the name of an option has a zero byte"))?;
+    // SAFETY: the name is a C string, and the value is an object.
+    let status = unsafe { PyConfig_Set(name.as_ptr(), value.as_raw()) };
+    if status == 0 { Ok(()) } else { Err(take_exception()) }
 }
 
 /// Runs a source text as the module of a name.

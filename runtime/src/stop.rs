@@ -6,16 +6,19 @@
 //!
 //! The world has no function for it, so it is told by `report-trace` with line 0: the context is a string whose bytes are
 //! the word itself, which lets the embedder's engine vouch for the place. A second event with line 0 tells it before
-//! each time the exception is raised, so that it can trap what has been asked too often.
+//! each time the exception is raised, so that it can trap what has been asked too often; the embedder may change the bytes
+//! of that event's context to have KeyboardInterrupt raised in its place. A third one tells the status of a guest that ends
+//! itself: WASI 0.2 has no other than success and failure.
 
 use alloc::string::String;
 use core::ffi::c_void;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use crate::abi::Entry;
 use crate::call::{Call, Value};
 use crate::error::{Error, Result};
+use crate::ffi::component;
 use crate::ffi::python::*;
 use crate::interpreter::{has_import, world};
 use crate::python::Object;
@@ -23,6 +26,11 @@ use crate::python::Object;
 const REPORT: &str = "report-trace";
 const WORD_TOLD: &str = r#"{"event":"eval-breaker"}"#;
 const ABOUT_TO_STOP: &str = r#"{"event":"stopping"}"#;
+const EXITS: &str = r#"{"event":"exit"}"#;
+
+/// The context of [`ABOUT_TO_STOP`]; another value is the embedder's answer.
+static ANSWER: AtomicU32 = AtomicU32::new(STOP);
+const STOP: u32 = u32::from_le_bytes(*b"stop");
 
 /// `offsetof(PyThreadState, eval_breaker)` in CPython 3.14: after three pointers. [`offer`] makes sure of it.
 const BREAKER_OFFSET: usize = 3 * size_of::<usize>();
@@ -38,7 +46,15 @@ static CLASS: AtomicUsize = AtomicUsize::new(0);
 
 /// Takes note that the embedder asks for the word.
 pub fn request() {
-    REQUESTED.store(has_import(REPORT), Ordering::Relaxed);
+    if has_import(REPORT) {
+        REQUESTED.store(true, Ordering::Relaxed);
+        component::vfs_on_exit(tell_exit);
+    }
+}
+
+extern "C" fn tell_exit(status: i32) {
+    // The guest ends, whether or not anybody hears of it.
+    let _ = report(EXITS, |call| call.push(Value::String(alloc::format!("{status}"))));
 }
 
 /// Tells the embedder the word if it asked for it. Called before each call of an export; Python runs.
@@ -148,8 +164,14 @@ unsafe extern "C" fn new_exception(
     if WORD.load(Ordering::Relaxed) != 0 {
         // What is armed is disarmed when it is raised, unless CPython is patched: code that catches it gets it again.
         arm();
-        if let Err(error) = report(ABOUT_TO_STOP, |call| call.push(Value::String("{}".into()))) {
+        ANSWER.store(STOP, Ordering::Relaxed);
+        let answer = |call: &mut Call| call.push_lent(ANSWER.as_ptr().cast(), size_of::<u32>());
+        if let Err(error) = report(ABOUT_TO_STOP, answer) {
             return crate::python::raise(&error);
+        }
+        if ANSWER.load(Ordering::Relaxed) != STOP {
+            // SAFETY: the class always exists, and is called without arguments.
+            return unsafe { PyObject_CallNoArgs(PyExc_KeyboardInterrupt) };
         }
     }
     // SAFETY: every class has this slot, and it takes what we were given.

@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import shutil
 import sys
+import tempfile
 import unittest
 
 from fake_eryx import EMBEDDER
@@ -339,6 +341,62 @@ class Asyncio(SessionCase):
         self.assertEqual((succeeded, text), (False, b"Traceback " + cut))
 
 
+class End(SessionCase):
+    def setUp(self):
+        super().setUp()
+        EMBEDDER.has_writers = True
+        self.addCleanup(setattr, EMBEDDER, "has_writers", False)
+        # No object that the end of the session's program would end, too.
+        self.folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def content(self, name):
+        with open(self.path(name)) as file:
+            return file.read()
+
+    def test_files_are_written_out_after_each_call(self):
+        self.run_code(f"f = open({self.path('a')!r}, 'w')\nf.write('one')\nb = open({self.path('b')!r}, 'w+b'); b.write(b'two')")
+        self.assertEqual((self.content("a"), self.content("b")), ("one", "two"))
+        self.fail_code("f.write(' more'); 1 / 0")
+        self.assertEqual(self.content("a"), "one more")
+        # Files of the session's own kinds, and what is no file or is closed, are no trouble.
+        self.run_code(
+            "import io\nclass Own(io.TextIOWrapper):\n    def flush(self): raise KeyError\n"
+            f"o = Own(open({self.path('c')!r}, 'wb')); o.write('x')\n"
+            "p = io.TextIOWrapper(io.BytesIO()); p.write('x'); q = io.TextIOWrapper(io.BytesIO()); q.detach()\nf.close()"
+        )
+        self.assertEqual(self.content("c"), "x")
+        self.run_code("print(p.buffer.getvalue())")
+
+    def test_a_file_that_cannot_be_written_is_told(self):
+        self.run_code("f = open('/dev/full', 'w'); f.write('x')")
+        self.assertIn("Exception ignored while writing out <_io.BufferedWriter name='/dev/full'>:", self.stderr())
+        self.run_code("del f")
+
+    def test_clearing_ends_the_program(self):
+        self.run_code(
+            "import atexit, threading, weakref\nlog = []\n"
+            f"def write(*words): open({self.path('log')!r}, 'a').write(' '.join(words) + ';')\n"
+            "class A:\n    def __del__(self, write=write): write('del', self.name)\n"
+            "a = A(); a.name = 'a'; b = A(); b.name = 'b'; b.me = b; _c = A(); _c.name = 'c'\n"
+            "class W: pass\nw = W(); weakref.finalize(w, write, 'final')\n"
+            "atexit.register(write, 'first'); atexit.register(write, 'second'); atexit.register(lambda: 1 / 0)"
+        )
+        _eryx_session.clear_state()
+        self.assertEqual(self.content("log"), "second;first;final;del a;del b;del c;")
+        self.assertIn("ZeroDivisionError", self.stderr())
+        self.assertIn("NameError", self.fail_code("log"))
+        # Another program ends as well.
+        self.run_code(
+            f"import weakref\nclass W: pass\nw = W()\nweakref.finalize(w, lambda: open({self.path('again')!r}, 'w').write('again'))"
+        )
+        _eryx_session.clear_state()
+        self.assertEqual(self.content("again"), "again")
+
+
 class Trace(SessionCase):
     def test_events(self):
         import json
@@ -427,6 +485,29 @@ class Snapshot(SessionCase):
         self.assertFalse(succeeded)
         self.assertTrue(message.startswith("cannot snapshot: `X` ("), message)
 
+    def test_what_cannot_be_restored_is_found_when_saving(self):
+        self.run_code(
+            "class K(Exception):\n    def __init__(self, *, need): super().__init__('k'); self.need = need\n"
+            "class N:\n    def __new__(cls, a): return super().__new__(cls)\n    def __getstate__(self): return {}\n"
+            "class S:\n    def __setstate__(self, state): raise ValueError('no')\n    def __getstate__(self): return {'a': 1}\n"
+            "class R:\n    def __reduce__(self): return (R.make, ())\n    @staticmethod\n    def make(): raise KeyError('r')\n"
+            "good = [1]; k = K(need=1); n = {'a': [N(1)]}; s = S(); r = (R(),)"
+        )
+        succeeded, text = _eryx_session.snapshot_state()
+        self.assertFalse(succeeded, text)
+        for part in (
+            "`k` (K that cannot be restored: TypeError: K.__init__()",
+            "`n` (dict that cannot be restored: TypeError: N.__new__() missing 1 required positional argument: 'a')",
+            "`s` (S that cannot be restored: ValueError: no)",
+            "`r` (tuple that cannot be restored: KeyError: 'r')",
+        ):  # fmt: skip
+            self.assertIn(part, text)
+        self.assertNotIn("`good`", text)
+        self.assertEqual(self.run_code("print(good)"), "[1]\n")
+        self.run_code("del k, n, s, r; import datetime, decimal\ngood = [good, N(1), datetime.date(2024, 1, 2), decimal.Decimal('1.5')] and good")
+        succeeded, data = _eryx_session.snapshot_state()
+        self.assertTrue(succeeded, data)
+
     def test_hostile_data_leaves_the_state(self):
         import pickle
 
@@ -466,10 +547,12 @@ class Snapshot(SessionCase):
         self.assertEqual(self.run_code("print(x)"), "2\n")
 
     def test_a_failing_restore_leaves_the_state(self):
-        self.run_code("class A:\n    def __setstate__(self, s): raise ValueError('no')\n    def __getstate__(self): return {'a': 1}\na = A()\nx = 5")
+        # Its module may be another one by then.
+        self.run_code("class A:\n    def __setstate__(self, s):\n        import string\n        if hasattr(string, '_other'): raise ValueError('no')\n    def __getstate__(self): return {'a': 1}\na = A()\nx = 5")
         succeeded, data = _eryx_session.snapshot_state()
         self.assertTrue(succeeded)
-        self.run_code("x = 6")
+        self.run_code("x = 6; import string; string._other = 1")
+        self.addCleanup(self.run_code, "import string; del string._other")
         self.assertEqual(_eryx_session.restore_state(data), (False, "cannot restore: ValueError: no"))
         self.assertEqual(self.run_code("print(x, type(a) is A)"), "6 True\n")
 

@@ -1,7 +1,7 @@
 //! `run`, `check`, `recipes`, `clean` and `shell`.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::Command;
 
@@ -17,39 +17,61 @@ use crate::layout::{FAILED, Layout};
 use crate::name::PackageName;
 use crate::recipe::Catalog;
 use crate::report;
-use crate::run::{self, Code, RunOptions};
+use crate::run::{self, PythonArguments, RunOptions};
 use crate::steps::environment;
 use crate::store::Store;
-use eryx_embed::{Embedder, EmbedderOptions, Grant, parse_duration, parse_size};
+use eryx_embed::{Embedder, EmbedderOptions, Grant, Limits, parse_duration, parse_size};
 
-/// The status for a component that cannot be started, as opposed to code that fails in it.
+/// The status for a command line that makes no sense, or a component that cannot be started, as opposed to code that fails
+/// in it.
 const UNUSABLE: u8 = 2;
 
 pub(super) fn run(arguments: &RunArgs) -> Result<u8> {
-    let code = match (&arguments.code, &arguments.file) {
-        (Some(code), _) => Code::Text(code.clone()),
-        (None, Some(file)) if file.as_os_str() != "-" => Code::File(file.clone()),
-        _ => Code::Stdin,
-    };
-    let options = RunOptions {
-        component: arguments.component.clone(),
-        cache: Some(Layout::cache_folder()?),
-        code,
-        grants: arguments.dirs.iter().map(|text| text.parse()).collect::<Result<Vec<Grant>, _>>()?,
-        timeout: arguments.timeout.as_deref().map(parse_duration).transpose()?,
-        exit_when_stuck: true,
-        max_memory: arguments.max_memory.as_deref().map(parse_size).transpose()?,
-        env: Vec::new(),
-        native_code_beside: true,
-        on_compile: Some(report::compiling(false)),
-    };
-    match run::run(&options) {
+    match run_options(arguments).and_then(|options| run::run(&options)) {
         Ok(status) => Ok(status.0),
         Err(error) => {
             output::complain(&error);
             Ok(UNUSABLE)
         }
     }
+}
+
+fn run_options(arguments: &RunArgs) -> Result<RunOptions> {
+    let size = |text: &Option<String>| text.as_deref().map(parse_size).transpose();
+    Ok(RunOptions {
+        component: arguments.component.clone(),
+        cache: Some(Layout::cache_folder()?),
+        python: PythonArguments::parse(&arguments.python, std::io::stdin().is_terminal())?,
+        grants: arguments.dirs.iter().map(|text| text.parse()).collect::<Result<Vec<Grant>, _>>()?,
+        folder: arguments.cwd.clone(),
+        limits: Limits::default()
+            .timeout(arguments.timeout.as_deref().map(parse_duration).transpose()?)
+            .max_memory(size(&arguments.max_memory)?)
+            .max_output(size(&arguments.max_output)?)
+            .max_tmp(size(&arguments.max_tmp)?),
+        owns_process: true,
+        env: arguments.env.iter().map(|text| variable(text)).collect::<Result<_>>()?,
+        native_code_beside: true,
+        on_compile: Some(report::compiling(false)),
+    })
+}
+
+/// An environment variable: `NAME=VALUE`, or the name of one of this process's.
+fn variable(text: &str) -> Result<(String, String)> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, value.to_owned()),
+        None => match std::env::var(text) {
+            Ok(value) => (text, value),
+            Err(error) => {
+                return Err(Error::new(format!("cannot pass on the variable `{text}`: {error}"))
+                    .hint(format!("`--env {text}=VALUE` sets it")));
+            }
+        },
+    };
+    if name.is_empty() || text.contains('\0') {
+        return Err(Error::new(format!("expected `NAME=VALUE` but found `{text}`")));
+    }
+    Ok((name.to_owned(), value))
 }
 
 pub(super) fn compile(component: &Path) -> Result<u8> {

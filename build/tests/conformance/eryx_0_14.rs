@@ -93,3 +93,41 @@ fn pre_initialisation_ends_once_and_what_is_random_begins_anew() {
     let code = "kept.close()\nprint(open('/tmp/kept').read(), random.random() == expected)";
     assert_eq!(ok(&mut one, code), "text True\n");
 }
+
+#[test]
+fn code_is_as_in_that_crate_s_own_runtime() {
+    let image = embedder().load(&behind("eryx-0.14")).unwrap();
+    let component = image.prepare(false).unwrap();
+    let mut one = Instance::new(component.engine(), component, &["echo", "search.all"], answer).unwrap();
+    let mut printed = |code: &str| match one.execute(code).unwrap() {
+        Ok((stdout, ..)) => String::from_utf8(stdout).unwrap(),
+        Err(traceback) => traceback,
+    };
+    // Without `await`, too, the session's loop runs.
+    let code = "import asyncio\nloop = asyncio.get_running_loop()\nprint(loop.is_running(), asyncio.run(asyncio.sleep(0, 1)))";
+    assert_eq!(printed(code), "True 1\n");
+    assert_eq!(printed("await asyncio.sleep(0)\nprint(asyncio.get_running_loop() is loop)"), "True\n");
+    for (code, text) in [("'bye'", "SystemExit: bye"), ("3", "SystemExit: 3"), ("[1]", "SystemExit: [1]")] {
+        assert_eq!(printed(&format!("import sys; sys.exit({code})")), text);
+    }
+    let code = "import io, sys\nfor stream in sys.stdout, sys.stderr:\n    try: stream.fileno()\n    except io.UnsupportedOperation as error: print(error)";
+    assert_eq!(printed(code), "fileno\nfileno\n");
+    assert_eq!(printed("print(await search.all(b=1, a=2) if False else search.all.__name__)"), "all\n");
+    let code = "class E:\n    def __reduce__(self): raise SystemExit('the end')\ne = E()";
+    assert_eq!(printed(code), "");
+    let error = one.snapshot_state().unwrap().unwrap_err();
+    assert!(error.ends_with("SystemExit: the end"), "{error}");
+
+    one.embedding().tracing = true;
+    one.execute("x = await echo(a=1)").unwrap().unwrap();
+    let kinds: Vec<(u32, String)> = std::mem::take(&mut one.embedding().traced)
+        .into_iter()
+        .map(|(line, event)| {
+            let event: serde_json::Value = serde_json::from_str(&event).unwrap();
+            (line, event["type"].as_str().unwrap().to_owned())
+        })
+        .collect();
+    let told: Vec<(u32, &str)> = kinds.iter().map(|(line, kind)| (*line, kind.as_str())).collect();
+    assert_eq!((told[0], told[1]), ((0, "call"), (1, "line")), "{told:?}");
+    assert_eq!(told.last(), Some(&(1, "return")), "{told:?}");
+}

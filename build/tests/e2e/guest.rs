@@ -184,7 +184,8 @@ fn invoke_gives_text_and_keyword_functions_give_values() {
     let text = raises(&mut session, "await do_add(b='x')");
     assert!(text.contains("TypeError: do_add() missing 1 required positional argument: 'a'"), "{text}");
     assert_eq!(ok(&mut session, "print(await do_add(1, 'x'))"), "{'a': 1, 'b': 'x'}\n");
-    let code = "import eryx\nprint(sorted((one['name'], one['description']) for one in eryx.list_callbacks()))";
+    let code =
+        "import eryx\nprint(sorted((one['name'], one['description']) for one in eryx.list_callbacks()))";
     assert_eq!(ok(&mut session, code), "[('do-add', 'Adds.'), ('echo', 'Gives back what it gets.')]\n");
 }
 
@@ -358,7 +359,7 @@ fn memory_that_is_refused_is_a_memory_error() {
 fn an_exit_without_clean_up_ends_the_session() {
     let mut session = session();
     let failure = session.execute("import os; os._exit(4)").unwrap_err();
-    // `wasi:cli/exit` of WASI 0.2 says only whether it was a failure.
-    assert_eq!(failure, Error::Exit(1));
+    // `wasi:cli/exit` of WASI 0.2 says only whether it was a failure; the guest tells its status before.
+    assert_eq!(failure, Error::Exit(4));
     assert_eq!(session.execute("1"), Err(Error::Ended));
 }

@@ -7,7 +7,7 @@ use super::{checkout, component, eryx_in, text};
 
 /// Leaves functions and objects; one function has run, so that the interpreter has adapted its code.
 const SETUP: &str = r#"
-import weakref
+import multiprocessing.process, random, tempfile, uuid, weakref
 class Node:
     pass
 ROW = {"id": 1, "tags": ["a", "b"]}
@@ -59,6 +59,17 @@ del mine
 assert mine_seen() is None, "what an instance makes ends"
 assert "textwrap" in sys.modules and "cmd" not in sys.modules
 print("used")
+import multiprocessing.process as process
+print(bytes(process.current_process().authkey).hex(), random.random(), uuid.uuid4(), uuid.getnode())
+"#;
+
+/// Draws what would be the same in every instance.
+const DRAWS: &str = r#"
+import random, secrets
+generator = random.Random()
+def token():
+    return secrets.token_hex()
+TOKEN = token()
 "#;
 
 #[test]
@@ -80,11 +91,30 @@ fn instances_start_from_what_the_set_up_left() {
     let cache = Layout::cache_folder().unwrap();
     let image =
         Embedder::new(Some(&cache)).unwrap().load(&checkout.join("dist/python.import.setup.wasm")).unwrap();
-    for _ in 0..2 {
+    let drawn = [(); 2].map(|()| {
         let mut session = image.session(SessionOptions::default()).unwrap();
         let printed = session.execute(USE).unwrap_or_else(|traceback| panic!("{traceback}"));
-        assert_eq!(printed, "used\n");
+        let (used, drawn) = printed.split_once('\n').unwrap();
+        assert_eq!(used, "used");
+        drawn.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    });
+    for (one, other) in drawn[0].iter().zip(&drawn[1]) {
+        assert!(one != other && !one.trim_matches('0').is_empty(), "{drawn:?}");
     }
+}
+
+#[test]
+fn random_bytes_that_instances_would_share_are_refused() {
+    component();
+    let folder = tempfile::tempdir().unwrap();
+    let checkout = folder.path().join("checkout");
+    checkout::copy_locked(&checkout);
+    std::fs::write(checkout.join("setup.py"), DRAWS).unwrap();
+    let output = eryx_in(&checkout, &[], &["bundle", "--offline", "--setup", "setup.py"]);
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("random bytes were drawn that all instances would share\n"), "{told}");
+    assert!(told.contains("`__main__`, line 5\n"), "{told}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use super::{component, text};
 
 /// Runs a program with options; `-c` code and the like stand in `more`.
-fn run(more: &[&str], stdin: &str) -> Output {
+pub(super) fn run(more: &[&str], stdin: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_eryx-build"));
     command.arg("run").arg(component()).args(more);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -18,7 +18,7 @@ fn run(more: &[&str], stdin: &str) -> Output {
 }
 
 #[track_caller]
-fn expect(more: &[&str], status: i32, stdout: &str, stderr: &str) {
+pub(super) fn expect(more: &[&str], status: i32, stdout: &str, stderr: &str) {
     let output = run(more, "");
     assert_eq!(text(&output.stderr), stderr, "standard error");
     assert_eq!(text(&output.stdout), stdout, "standard output");
@@ -435,6 +435,8 @@ fn code_that_exits_has_the_status_that_it_says() {
     expect(&["-c", "import sys; sys.exit(3)"], 3, "", "");
     expect(&["-c", "import sys; sys.exit('no such thing')"], 1, "", "no such thing\n");
     expect(&["-c", "print('x'); raise SystemExit(256 + 5)"], 5, "x\n", "");
+    expect(&["-c", "print('lost'); import os; os._exit(5)"], 5, "", "");
+    expect(&["-c", "import sys; sys.exit([1])"], 1, "", "[1]\n");
 }
 
 #[test]
@@ -496,7 +498,7 @@ fn code_that_runs_too_long_is_stopped() {
     // Python code is stopped by an exception, so it is told where it was.
     let expected = "error: the time limit of 20 s was reached
   Traceback (most recent call last):
-    File \"<execute-1>\", line 2, in <module>
+    File \"<string>\", line 2, in <module>
       while True: pass
                   ^^^^
   eryx.Stopped: the embedder stopped this execution

@@ -23,6 +23,12 @@ mod raw {
         pub safe fn thread_yield() -> u32;
         #[link_name = "__eryx_vfs_reset"]
         pub safe fn vfs_reset();
+        #[link_name = "__eryx_vfs_quota"]
+        pub safe fn vfs_quota(bytes: u64) -> u64;
+        #[link_name = "__eryx_vfs_writers"]
+        pub safe fn vfs_writers() -> u32;
+        #[link_name = "__eryx_vfs_on_exit"]
+        pub safe fn vfs_on_exit(hook: Option<extern "C" fn(i32)>);
     }
 }
 
@@ -47,6 +53,13 @@ mod raw {
         0
     }
     pub fn vfs_reset() {}
+    pub fn vfs_quota(bytes: u64) -> u64 {
+        bytes
+    }
+    pub fn vfs_writers() -> u32 {
+        0
+    }
+    pub fn vfs_on_exit(_hook: Option<extern "C" fn(i32)>) {}
 }
 
 /// `waitable-set.new`.
@@ -90,4 +103,20 @@ pub fn thread_yield() {
 /// Has the file system layer forget the files that the embedder lent.
 pub fn vfs_reset() {
     raw::vfs_reset();
+}
+
+/// Sets how many bytes the files in memory may have, with their names and bookkeeping.
+pub fn vfs_quota(bytes: u64) {
+    raw::vfs_quota(bytes);
+}
+
+/// Tells whether files are open for writing.
+#[must_use]
+pub fn vfs_has_writers() -> bool {
+    raw::vfs_writers() != 0
+}
+
+/// Has a function called with the status before the guest is ended by `proc_exit`.
+pub fn vfs_on_exit(hook: extern "C" fn(i32)) {
+    raw::vfs_on_exit(Some(hook));
 }

@@ -114,6 +114,7 @@ pub const FILE_INPUT: c_int = 257;
 
 unsafe extern "C" {
     pub static mut PyExc_BaseException: *mut RawObject;
+    pub static mut PyExc_KeyboardInterrupt: *mut RawObject;
     pub static mut PyExc_RuntimeError: *mut RawObject;
     pub static mut PyUnicode_Type: RawObject;
     pub static mut _Py_HashSecret: HashSecret;
@@ -189,6 +190,8 @@ unsafe extern "C" {
     pub fn PyThreadState_SetAsyncExc(thread: c_ulong, exception: *mut RawObject) -> c_int;
     pub fn PyType_FromSpecWithBases(spec: *mut Spec, bases: *mut RawObject) -> *mut RawObject;
     pub fn PyType_GetSlot(class: *mut RawObject, slot: c_int) -> *mut c_void;
+    pub fn PyConfig_Set(name: *const c_char, value: *mut RawObject) -> c_int;
+    pub fn PyObject_CallNoArgs(callable: *mut RawObject) -> *mut RawObject;
     pub fn PyObject_Vectorcall(
         function: *mut RawObject,
         arguments: *const *mut RawObject,
