@@ -312,8 +312,11 @@ impl Executor<'_> {
         }
     }
 
-    /// The result of a step, from the store or got into it.
-    fn tree(&self, digest: Digest, step: &str) -> Result<Option<PathBuf>> {
+    /// The result of a step, from the store or got into it; none when nobody has it.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub(crate) fn tree(&self, digest: Digest, step: &str) -> Result<Option<PathBuf>> {
         if let Some(path) = self.store.tree(digest)? {
             return Ok(Some(path));
         }

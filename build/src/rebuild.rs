@@ -54,6 +54,7 @@ pub fn rebuild(first: &Executor<'_>, plan: &Plan, names: &[String], folder: &Pat
     };
     let plan = &plan.for_steps(|step| steps.contains(&step.name));
     first.run(plan)?;
+    get_inputs(first, plan, &steps)?;
     let moved = moved(plan, &first.layout.checkout, &folder.join("files"))?;
     let layout = Layout { cache: folder.join("store"), ..first.layout.clone() };
     let store = Store::open(&layout.cache)?;
@@ -80,6 +81,22 @@ pub fn rebuild(first: &Executor<'_>, plan: &Plan, names: &[String], folder: &Pat
         }
     }
     Ok(Verdict { steps, difference: None })
+}
+
+/// Gets what steps are made from into the store: of a plan's results it may know no more than that others have them.
+fn get_inputs(first: &Executor<'_>, plan: &Plan, names: &[String]) -> Result<()> {
+    let results = first.known(plan)?;
+    let made = plan.steps.iter().filter(|step| names.contains(&step.name));
+    let inputs: BTreeSet<usize> = made
+        .flat_map(|step| step.inputs.values())
+        .filter_map(|input| if let Input::Step(index) = input { Some(*index) } else { None })
+        .collect();
+    for index in inputs {
+        if let (Some(step), Some(Some(digest))) = (plan.steps.get(index), results.get(index)) {
+            first.tree(*digest, &step.name)?;
+        }
+    }
+    Ok(())
 }
 
 /// The plan with its files of the checkout in another place.
