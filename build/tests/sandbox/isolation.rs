@@ -64,10 +64,9 @@ fn the_next_instance_finds_nothing() {
     for (end, expected) in [
         ("pass", "answer"),
         ("raise ValueError(left)", "answer"),
-        // What recurses too deeply may be an error in Python, too.
-        (deep, "answer, stack"),
+        // What recurses too deeply may be an error in Python, too; a busy machine may be slower than the limit.
+        (deep, "answer, stack, time"),
         ("import os\nos.abort()", "trap, exit 134"),
-        // WASI 0.2 tells no more than whether a program succeeded.
         ("import os\nos._exit(3)", "exit 3"),
         (hungry, "answer, time"),
         ("while True: pass", "time"),
