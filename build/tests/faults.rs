@@ -24,8 +24,9 @@ fn table() -> BTreeMap<String, Vec<(String, String)>> {
     table
 }
 
-/// Nobody found an E8. Not mended: D5, a module for that crate's own libraries, and D10, the name of the user's file.
-const WITHOUT_TEST: [&str; 3] = ["D5", "D10", "E8"];
+/// Nobody found an E8. Not mended: A2 and A17, numpy's default integer and floating-point errors; D5, a module for that
+/// crate's own libraries, and D10, the name of the user's file.
+const WITHOUT_TEST: [&str; 5] = ["A2", "A17", "D5", "D10", "E8"];
 
 #[test]
 fn every_fault_has_a_test() {
