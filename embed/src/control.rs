@@ -186,29 +186,37 @@ impl Control {
             call.interrupted = true;
             call.id
         };
-        match self.remind(id, now) {
+        match self.look_after(id, now) {
             Some(next) => WATCHER.add(next, id, self),
             None => Ok(()),
         }
+    }
+
+    /// Sees to a call whose time is over, or that is to be interrupted; when to do so again.
+    fn look_after(&self, call: u64, now: Instant) -> Option<Instant> {
+        let state = self.lock();
+        let current = state.call.as_ref().filter(|current| current.id == call)?;
+        let deadline = current.deadline;
+        if current.stopped.is_some() || deadline.is_some_and(|deadline| now >= deadline) {
+            drop(state);
+            return self.remind(call, now);
+        }
+        if !current.interrupted {
+            return deadline;
+        }
+        // Who waits goes on at once, and has to find it.
+        if let Some(word) = state.word {
+            word.interrupt();
+        }
+        self.go_to(Stage::Stopping);
+        let again = now + REMINDER;
+        Some(deadline.map_or(again, |deadline| again.min(deadline)))
     }
 
     /// Asks the guest to end a call, and gives it up when it is over its time of grace; when to do so again.
     fn remind(&self, call: u64, now: Instant) -> Option<Instant> {
         let mut state = self.lock();
         let current = state.call.as_mut().filter(|current| current.id == call)?;
-        let late = current.deadline.is_some_and(|deadline| now >= deadline);
-        if current.stopped.is_none() && !late {
-            let deadline = current.deadline;
-            if !current.interrupted {
-                return deadline;
-            }
-            // Who waits goes on at once, and has to find it.
-            if let Some(word) = state.word {
-                word.interrupt();
-            }
-            self.go_to(Stage::Stopping);
-            return Some((now + REMINDER).min(deadline.unwrap_or(now + REMINDER)));
-        }
         let (_, since) = *current.stopped.get_or_insert((Reason::TimeLimit, now));
         let paused = current.raised.is_some_and(|raised| now.saturating_duration_since(raised) < PAUSE);
         // Who cannot be asked cannot answer either.
@@ -360,7 +368,7 @@ impl Watcher {
                 let ((_, id), control) = entry.remove_entry();
                 // The control's own lock is never waited for under ours.
                 drop(queue);
-                let next = control.remind(id, now);
+                let next = control.look_after(id, now);
                 queue = self.lock();
                 // A call that has ended meanwhile is no longer among the times.
                 match next {
@@ -506,6 +514,32 @@ mod tests {
         control.raised(start + GRACE);
         assert!(interrupted(GRACE), "its time is over");
         assert_eq!(control.stage(), Stage::Abandoned);
+    }
+
+    #[test]
+    fn an_interrupt_is_raised_once_and_stops_nothing() {
+        let (memory, control) = reachable();
+        Canceller(Arc::clone(&control)).interrupt().unwrap();
+        assert_eq!(memory.load(Ordering::Relaxed), 0, "there is no call");
+        let hour = Duration::from_secs(3600);
+        for limit in [None, Some(hour)] {
+            let call = control.begin(limit).unwrap();
+            let start = Instant::now();
+            Canceller(Arc::clone(&control)).interrupt().unwrap();
+            assert_eq!(memory.swap(0, Ordering::Relaxed), ASYNC_EXCEPTION);
+            assert_eq!(control.stage(), Stage::Stopping);
+            assert_eq!(control.raised(start), Raise::Interrupt);
+            assert_eq!((control.stage(), call.reason()), (Stage::Running, None));
+            memory.store(0, Ordering::Relaxed);
+            let next = control.look_after(call.id, start + REMINDER);
+            assert_eq!((next.is_some(), memory.load(Ordering::Relaxed)), (limit.is_some(), 0));
+            assert_eq!(control.raised(start), Raise::Stopped, "it was not asked again");
+        }
+        let call = control.begin(Some(hour)).unwrap();
+        Canceller(Arc::clone(&control)).interrupt().unwrap();
+        control.look_after(call.id, Instant::now() + hour);
+        assert_eq!(call.reason(), Some(Reason::TimeLimit), "its time is over all the same");
+        assert_eq!(control.raised(Instant::now()), Raise::Stopped);
     }
 
     #[test]

@@ -35,6 +35,9 @@ impl FromStr for Grant {
 
     fn from_str(text: &str) -> Result<Self> {
         let malformed = |message: String| Error::Malformed(Message::new(message).hint(FORM));
+        if text.is_empty() || text.starts_with(':') {
+            return Err(malformed(format!("the grant `{text}` names no directory of the embedder")));
+        }
         let own;
         let (embedder_path, rest) = match text.split_once("::") {
             Some(parts) => parts,
@@ -53,9 +56,6 @@ impl FromStr for Grant {
                 (path, own.as_str())
             }
         };
-        if embedder_path.is_empty() {
-            return Err(malformed(format!("the grant `{text}` names no directory of the embedder")));
-        }
         let (guest, read_only) = match rest.split_once(':') {
             None => (rest, false),
             Some((guest, "ro")) => (guest, true),
