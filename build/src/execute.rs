@@ -170,12 +170,7 @@ impl Executor<'_> {
     fn walk(&self, plan: &Plan) -> Result<Vec<Digest>, Failure> {
         // Made with the first step that runs: a plan that is all hits writes nothing.
         let jobs = OnceLock::new();
-        let of_step = |input: &Input| match input {
-            Input::Step(index) => Some(*index),
-            _ => None,
-        };
-        let needs: Vec<Vec<usize>> =
-            plan.steps.iter().map(|step| step.inputs.values().filter_map(of_step).collect()).collect();
+        let needs: Vec<Vec<usize>> = plan.steps.iter().map(|step| step.needs().collect()).collect();
         let run = |index: usize, outputs: &[Option<Digest>]| match plan.steps.get(index) {
             Some(step) => self.step(plan, step, outputs, &jobs),
             None => Err(Error::new("the plan lost a step").into()),

@@ -12,7 +12,7 @@ use crate::error::{Context, Error, Result};
 use crate::execute::Executor;
 use crate::files::{copy, copy_tree, files_below};
 use crate::layout::Layout;
-use crate::plan::{Input, Kind, Plan};
+use crate::plan::{Input, Kind, Plan, Step};
 use crate::store::Store;
 
 /// The first thing that came out differently.
@@ -87,11 +87,7 @@ pub fn rebuild(first: &Executor<'_>, plan: &Plan, names: &[String], folder: &Pat
 fn get_inputs(first: &Executor<'_>, plan: &Plan, names: &[String]) -> Result<()> {
     let results = first.known(plan)?;
     let made = plan.steps.iter().filter(|step| names.contains(&step.name));
-    let inputs: BTreeSet<usize> = made
-        .flat_map(|step| step.inputs.values())
-        .filter_map(|input| if let Input::Step(index) = input { Some(*index) } else { None })
-        .collect();
-    for index in inputs {
+    for index in made.flat_map(Step::needs).collect::<BTreeSet<_>>() {
         if let (Some(step), Some(Some(digest))) = (plan.steps.get(index), results.get(index)) {
             first.tree(*digest, &step.name)?;
         }

@@ -20,6 +20,7 @@ use signal_hook::iterator::Signals;
 pub use arguments::{Program, PythonArguments};
 
 use crate::error::{Context, Result};
+use crate::invocation::verb;
 use hint::Cause;
 
 /// How long a guest that is over its time may go on before the process ends: longer than the embedder needs to stop
@@ -272,7 +273,10 @@ struct Answer {
 /// Judges the guest's answer; what the code ran into may have a way out.
 fn ended(answer: &str, memory_refused: Option<(u64, u64)>, options: &RunOptions) -> Outcome {
     let Ok(answer) = serde_json::from_str::<Answer>(answer) else {
-        let message = "error: the component does not answer as one of this version\n".to_owned();
+        let hint = verb("bundle");
+        let message = format!(
+            "error: the component does not answer as one that this version makes\nhint: {hint} makes it anew\n"
+        );
         return Outcome { status: ExitStatus::RAISED, message };
     };
     let message = match (&answer.cause, memory_refused) {

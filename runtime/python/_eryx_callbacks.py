@@ -69,7 +69,7 @@ list_callbacks.__module__ = "eryx"
 
 
 def _parsed(schema):
-    """A schema as a dict; an empty one in the place of what is none."""
+    """A schema as a dict; an empty one instead of what is none."""
     import json
 
     try:
@@ -195,27 +195,27 @@ class Namespace:
 
     def __reduce__(self):
         # Whether there are such callbacks is known when they are called.
-        return _namespace, (self.__eryx_namespace__, [name for _, name in _leaves(self)])
+        return _namespace, (self.__eryx_namespace__, [*_callbacks_in(self)])
 
 
 Namespace.__module__ = "eryx"
 
 
-def _leaves(namespace):
-    """The functions in a namespace, with the names of their callbacks."""
-    for value in vars(namespace).values():
-        if isinstance(value, Namespace):
-            yield from _leaves(value)
-        elif callback := getattr(value, "__eryx_callback__", None):
-            yield value, callback
-            yield from _leaves(value)
+def _callbacks_in(space):
+    """The names of the callbacks below a namespace or a function."""
+    for value in vars(space).values():
+        if callback := getattr(value, "__eryx_callback__", None):
+            yield callback
+        if callback or isinstance(value, Namespace):
+            yield from _callbacks_in(value)
 
 
 def _namespace(name, callbacks):
-    functions = _tree((callback, make_function(callback)) for callback in callbacks)
+    inside = _tree((callback, make_function(callback)) for callback in callbacks)
     for part in _python_parts(name):
-        functions = functions[part] if isinstance(functions, dict) else getattr(functions, part)
-    return functions
+        space = inside[part]
+        inside = vars(space)
+    return space
 
 
 def _tree(functions):
@@ -234,9 +234,9 @@ def _tree(functions):
         inside, path = names, []
         for part in spaces:
             path.append(part)
-            space = inside.setdefault(part, None) or Namespace(".".join(path))
-            inside[part] = space
-            inside = vars(space)
+            if part not in inside:
+                inside[part] = Namespace(".".join(path))
+            inside = vars(inside[part])
         known = inside.get(last)
         if isinstance(known, Namespace):
             # It is a callback and the beginning of others at once.

@@ -35,25 +35,28 @@ def write_files():
         return
     import _io
 
-    binary = _io.BufferedWriter, _io.BufferedRandom
-    # Through their own classes, not the session's: no code of its own runs here. Text first, it goes to a binary one.
-    for kinds in (_io.TextIOWrapper,), binary:
-        for file in gc.get_objects():
-            kind = next((kind for kind in kinds if issubclass(type(file), kind)), None)
-            if kind is not None and _is_of_a_file(file, kind, binary):
+    # Text first, it goes to a binary one.
+    kinds = _io.TextIOWrapper, _io.BufferedWriter, _io.BufferedRandom
+    objects = gc.get_objects()
+    for kind in kinds:
+        for file in objects:
+            if issubclass(type(file), kind) and _is_of_a_file(file, kinds):
                 try:
+                    # Through its own class, not the session's: no code of the session runs here.
                     kind.flush(file)
                 except Exception as error:
                     _tell(error, f"writing out {file!r}")
 
 
-def _is_of_a_file(file, kind, binary):
+def _is_of_a_file(file, kinds):
+    """Whether a stream leads to a file of its own, without code of the session on the way."""
     import _io
 
+    text, *binary = kinds
     try:
-        if kind is _io.TextIOWrapper:
-            file = kind.buffer.__get__(file)
-            kind = next((kind for kind in binary if issubclass(type(file), kind)), None)
+        if issubclass(type(file), text):
+            file = text.buffer.__get__(file)
+        kind = next((kind for kind in binary if issubclass(type(file), kind)), None)
         if kind is None:
             return False
         raw = kind.raw.__get__(file)

@@ -122,22 +122,20 @@ def file_name(number):
 
 def _evaluate(code, namespace):
     # Not `exec`: the code may be a coroutine, which `eval` hands back.
-    if _session.has_options and not code.co_flags & _COROUTINE and "asyncio" in code.co_names:
-        import asyncio  # noqa: F401 (its import installs our loop)
+    is_coroutine = code.co_flags & _COROUTINE
+    # In a world with options all code runs in the session's loop, which matters to code that knows of loops.
+    if not is_coroutine and not (_session.has_options and "asyncio" in code.co_names):
+        eval(code, namespace)
+        return
+    import asyncio  # noqa: F401 (its import installs our loop)
 
-        import _eryx_loop
+    import _eryx_loop
 
-        # In such a world all code runs in the session's loop.
-        with _eryx_loop.running():
-            result = eval(code, namespace)
+    if is_coroutine:
+        _eryx_loop.run(eval(code, namespace))
     else:
-        result = eval(code, namespace)
-    if code.co_flags & _COROUTINE:
-        import asyncio  # noqa: F401 (its import installs our loop)
-
-        import _eryx_loop
-
-        _eryx_loop.run(result)
+        with _eryx_loop.running():
+            eval(code, namespace)
 
 
 def _split(source):

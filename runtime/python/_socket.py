@@ -1,8 +1,8 @@
 """Sockets over connections that the embedder makes: takes the place of CPython's `_socket`.
 
-In worlds that do not import `eryx:net/tcp` there are none, and an OSError says so. The embedder resolves names, keeps the policy of what may
-be reached, and bounds every timeout; a guest can only connect. So `getaddrinfo` hands a name on as it is, a socket of
-timeout 0 waits a millisecond in the place of none, and what is for servers and datagrams is refused.
+In worlds that do not import `eryx:net/tcp` there are none, and an OSError says so. The embedder resolves names, keeps the
+policy of what may be reached, and bounds every timeout; a guest can only connect. So `getaddrinfo` hands a name on as it
+is, a socket of timeout 0 waits a millisecond instead of none, and what is for servers and datagrams is refused.
 """
 
 import errno

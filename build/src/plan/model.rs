@@ -120,6 +120,15 @@ pub struct Step {
     pub inputs: BTreeMap<String, Input>,
 }
 
+impl Step {
+    /// The places in the plan of the steps whose results go into this one.
+    pub fn needs(&self) -> impl Iterator<Item = usize> {
+        self.inputs
+            .values()
+            .filter_map(|input| if let Input::Step(place) = input { Some(*place) } else { None })
+    }
+}
+
 /// Steps in topological order; the last one checks the component and passes it on.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
@@ -136,10 +145,8 @@ impl Plan {
             if !needed.get(place).copied().unwrap_or_default() {
                 continue;
             }
-            for input in step.inputs.values() {
-                if let Input::Step(other) = input
-                    && let Some(slot) = needed.get_mut(*other)
-                {
+            for other in step.needs() {
+                if let Some(slot) = needed.get_mut(other) {
                     *slot = true;
                 }
             }
